@@ -1,0 +1,230 @@
+"""The command line: ``visarch VERB --flags``.
+
+``VERBS`` is the one list of verbs. Each entry names a frozen dataclass in the verb's own module:
+its fields are the flags, its docstring the help, and its ``main`` does the work and returns the
+exit code (``None`` is success)::
+
+    @dataclass(frozen=True)
+    class Sample:
+        \"\"\"Draw pictures from a trained run.\"\"\"
+
+        run: Positional[Path]
+        \"\"\"The run folder.\"\"\"
+        count: Annotated[int, arg(aliases=["-n"])] = 64
+        \"\"\"How many pictures to draw.\"\"\"
+
+        def main(self) -> int | None: ...
+
+A verb's module imports torch, and whatever else is slow, inside ``main``: ``--help`` and a
+misspelt flag are answered before any of it is loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from visarch.errors import UserError
+
+
+class Verb(NamedTuple):
+    """One line of ``visarch --help`` and where it leads: ``module:class``."""
+
+    usage: str
+    summary: str
+    target: str
+
+
+VERBS = {
+    "train vae": Verb(
+        "--data DATA",
+        "learn a Gaussian VAE from images; what is not given is inferred",
+        "visarch.cli.train:TrainVAE",
+    ),
+    "train --resume": Verb(
+        "RUN",
+        "go on with an interrupted run, exactly where it stopped",
+        "visarch.cli.train:Resume",
+    ),
+    "evaluate": Verb(
+        "RUN",
+        "measure a trained run on held-out data",
+        "visarch.cli.evaluate:Evaluate",
+    ),
+    "sample": Verb(
+        "RUN -n 64",
+        "draw new pictures",
+        "visarch.cli.sample:Sample",
+    ),
+    "reconstruct": Verb(
+        "RUN DATA",
+        "show pictures beside what the model makes of them",
+        "visarch.cli.reconstruct:Reconstruct",
+    ),
+    "interpolate": Verb(
+        "RUN A B",
+        "walk from one picture to another through the latent space",
+        "visarch.cli.interpolate:Interpolate",
+    ),
+    "embed": Verb(
+        "RUN DATA",
+        "write the features of every picture to a file",
+        "visarch.cli.embed:Embed",
+    ),
+    "describe": Verb(
+        "MODEL|RUN",
+        "list a network's steps: shapes, parameters, MACs, receptive field",
+        "visarch.cli.describe:Describe",
+    ),
+    "verify": Verb(
+        "",
+        "prove every box against the literal reference and the lemmas",
+        "visarch.cli.verify:Verify",
+    ),
+}
+
+_EXIT_USAGE = 2
+_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    A ``ValueError`` that visarch itself raised is addressed to the person at the keyboard, and so
+    is what the operating system refuses: one paragraph, code 2. Any other exception is a defect of
+    ours and keeps its traceback. ``--debug``, anywhere, shows the traceback in the first case too.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a σ must not end a run on a Latin-1 terminal
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            return _run([argument for argument in arguments if argument != "--debug"])
+        finally:
+            sys.stdout.flush()
+    except SystemExit as stop:  # tyro has printed help, or a complaint
+        if not isinstance(stop.code, int):
+            raise
+        return stop.code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Python would complain once more on flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
+    except (ValueError, OSError) as error:
+        if not _is_addressed_to_the_user(error):
+            raise
+        if debug:
+            traceback.print_exc()
+        else:
+            print(f"visarch: {error}", file=sys.stderr)
+        return _EXIT_USAGE
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from visarch import __version__
+
+        print(f"visarch {__version__}")
+        return 0
+    name, rest = _choose(arguments)
+    if name is None:
+        print(_help_on_things(arguments[0]))
+        return 0
+    module, _, class_name = VERBS[name].target.partition(":")
+    from visarch.cli.flags import parse
+
+    prog = f"visarch {name.partition(' --')[0]}"
+    return parse(getattr(import_module(module), class_name), rest, prog).main() or 0
+
+
+def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The name in ``VERBS`` that was meant, and the arguments left for it.
+
+    A name's second word is either a thing that must come next (``train vae``) or a flag that may
+    stand anywhere (``train --resume``). None is returned where help on the things is asked for.
+    """
+    verb, *rest = arguments
+    names = [name for name in VERBS if name.split()[0] == verb]
+    if not names:
+        from visarch.cli.flags import nearest
+
+        verbs = list(dict.fromkeys(name.split()[0] for name in VERBS))
+        if verb.startswith("-"):
+            verbs = ["--help", "--version", "--debug"]
+        raise UserError(
+            f"there is no {verb!r} here. Nearest: {', '.join(nearest(verb, verbs))}. "
+            "`visarch --help` lists everything."
+        )
+    for name in names:
+        second = name.partition(" ")[2]
+        if not second:
+            return name, rest
+        if second.startswith("--"):
+            if any(argument.partition("=")[0] == second for argument in rest):
+                return name, rest
+        elif rest and rest[0] == second:
+            return name, rest[1:]
+    if rest and rest[0] in ("-h", "--help"):
+        return None, rest
+    things = [name.split()[1] for name in names if "--" not in name]
+    if rest and not rest[0].startswith("-"):
+        raise UserError(
+            f"`visarch {verb}` knows no {rest[0]!r}: "
+            f"what it knows is {', '.join(things)}, as in `visarch {names[0]} "
+            f"{VERBS[names[0]].usage}`."
+        )
+    raise UserError(
+        f"`visarch {verb}` needs to know what: {', '.join(things)}, "
+        f"as in `visarch {names[0]} {VERBS[names[0]].usage}`."
+    )
+
+
+def _help() -> str:
+    return "\n".join(
+        [
+            "visarch: train, inspect and use the textbook vision architectures on your own images",
+            "",
+            "usage: visarch VERB [flags]",
+            "",
+            *_lines(list(VERBS)),
+            "",
+            "`visarch VERB --help` shows the flags of a verb.",
+            "--debug, with any verb, shows the traceback of an error; --version names the version.",
+        ]
+    )
+
+
+def _help_on_things(verb: str) -> str:
+    names = [name for name in VERBS if name.split()[0] == verb]
+    return "\n".join([f"usage: visarch {verb} ...", "", *_lines(names)])
+
+
+def _lines(names: list[str]) -> list[str]:
+    commands = [f"{name} {VERBS[name].usage}" for name in names]
+    width = max(len(command) for command in commands)
+    return [
+        f"  {command:{width}}  {VERBS[name].summary}"
+        for name, command in zip(names, commands, strict=True)
+    ]
+
+
+def _is_addressed_to_the_user(error: ValueError | OSError) -> bool:
+    """Whether visarch raised it on purpose, or the operating system refused something."""
+    if isinstance(error, OSError):
+        return error.errno is not None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return str(frames[-1][0].f_globals.get("__name__")).split(".")[0] == "visarch"
