@@ -5,6 +5,7 @@ there are, and every formula below holds for each axis on its own.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -278,6 +279,7 @@ def conv_matrix(conv: Conv, input_shape: tuple[int, ...]) -> Tensor:
         weight.expand(grid)[kept],
         (out_channels * num_positions, channels * num_pixels),
         is_coalesced=True,
+        check_invariants=False,  # true by construction
     )
 
 
@@ -302,13 +304,21 @@ def implicit_conv(trans_conv: TransConv) -> Conv:
     return conv
 
 
-def crop(
-    x: Float[Tensor, "b c *spatial"], sizes: "list[int] | torch.Size"
-) -> Float[Tensor, "b c *out"]:
+def crop(x: Float[Tensor, "b c *spatial"], sizes: Sequence[int]) -> Float[Tensor, "b c *out"]:
     """The first ``sizes`` pixels of x along its spatial axes."""
     for axis, size in enumerate(sizes, start=2):
         x = x.narrow(axis, 0, size)
     return x
+
+
+def pad_to_multiple(
+    x: Float[Tensor, "b c *spatial"], multiple: int
+) -> Float[Tensor, "b c *padded"]:
+    """x with zeros after its end along each spatial axis, up to a multiple of ``multiple``."""
+    missing = [-size % multiple for size in x.shape[2:]]
+    if not any(missing):
+        return x
+    return functional.pad(x, [n for size in reversed(missing) for n in (0, size)])
 
 
 def check_input(box: str, x: Tensor, channels: int, ndim: int) -> None:

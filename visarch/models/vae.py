@@ -1,0 +1,332 @@
+"""The convolutional Gaussian VAE (lecture, "Parameterizing the VAE").
+
+    prior     z ~ N(0, I)
+    decoder   x = g(z) + σ(z) η,           g = f_mean ∘ h ∘ f_in,  σ = f_var ∘ h ∘ f_in
+    encoder   z = f(x) + Σ^{1/2}(x) ε,     f = f_mean ∘ h ∘ f_in,  Σ^{1/2} = f_var ∘ h ∘ f_in
+
+with η and ε standard normal. Each h is a convnet of L residual blocks on a grid of C channels. With
+``patch_size=1`` the grid is the image's own, as in the lecture; with p > 1 each p × p patch is one
+position of the grid.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visarch.blocks.convolution import Conv, TransConv, check_input, crop, pad_to_multiple
+from visarch.blocks.residual import BottleneckBlock, ResidualBlock
+from visarch.models.pretrained import Pretrained
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """What a Gaussian VAE is made of: the lecture's hyper-parameters."""
+
+    image_shape: tuple[int, ...] = (1, 28, 28)
+    """(channels, height, width), or with one or three spatial sizes"""
+    latent_dim: int = 32
+    """Z: length of the latent vector z"""
+    channels: int = 64
+    """C: capacity of the network"""
+    block: Literal["residual", "bottleneck"] = "residual"
+    """what h is a stack of: residual blocks C → C → C, or bottleneck blocks C → D → D → C"""
+    inner_channels: int = 32
+    """D: inner capacity of a bottleneck block"""
+    kernel_size: int = 3
+    """k: side of the convolutions' windows"""
+    depth: int = 4
+    """L: blocks in each h"""
+    patch_size: int = 4
+    """p: side of the patch that one position of the grid stands for; 1 is the lecture's 1×1 f_in"""
+    dropout: float = 0.0
+    """probability of dropping an input of each block's last convolution"""
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    """posterior covariance Σ(x): diagonal, or full through its Cholesky factor"""
+    sigma: Literal["constant", "learned", "predicted"] = "predicted"
+    """the decoder's σ: a constant, one learned number, or predicted for each image"""
+    initial_sigma: float = 0.1
+    """value of the constant σ, or the value that the other two start from"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_shape", tuple(self.image_shape))  # JSON has lists
+        if not 2 <= len(self.image_shape) <= 4 or min(self.image_shape) < 1:
+            raise ValueError(
+                f"VAEConfig: image_shape is {self.image_shape}: it must be channels followed by "
+                "one, two or three spatial sizes, each at least 1"
+            )
+        for name in ("latent_dim", "channels", "inner_channels", "kernel_size", "patch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"VAEConfig: {name} is {getattr(self, name)}: it must be at least 1"
+                )
+        if self.depth < 0:
+            raise ValueError(f"VAEConfig: depth is {self.depth}: it must be at least 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"VAEConfig: dropout is {self.dropout}: it must lie in [0, 1)")
+        if not self.initial_sigma > 0:
+            raise ValueError(
+                f"VAEConfig: initial_sigma is {self.initial_sigma}: it must be positive"
+            )
+        choices = {
+            "block": ("residual", "bottleneck"),
+            "covariance": ("diagonal", "full"),
+            "sigma": ("constant", "learned", "predicted"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"VAEConfig: {name} is {getattr(self, name)!r}: "
+                    f"it must be one of {', '.join(allowed)}"
+                )
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.image_shape) - 1
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """(C, ⌈H / p⌉, …): the shape on which h works."""
+        return self.channels, *(-(-size // self.patch_size) for size in self.image_shape[1:])
+
+
+@dataclass(frozen=True)
+class GaussianPosterior:
+    """q(z | x) = N(z; μ, Σ): ``scale`` is Σ^{1/2}, as standard deviations or as a Cholesky factor.
+
+    Shapes: mean (b, Z); scale (b, Z) for a diagonal Σ, or (b, Z, Z), lower triangular with a
+    positive diagonal, for a full one. Samples and noise may carry more axes in front.
+
+    Source: lecture, "Parameterizing the VAE: Encoder".
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the covariance is a full matrix."""
+        return self.scale.ndim == 3
+
+    @property
+    def variance(self) -> Float[Tensor, "b z"]:
+        """The diagonal of Σ: the variance of each latent dimension on its own."""
+        return self.scale.square().sum(2) if self.is_full else self.scale.square()
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """z = μ + Σ^{1/2} ε for the noise ε given, (…, b, Z), or one draw of it."""
+        noise = torch.randn_like(self.mean) if noise is None else noise
+        if self.is_full:
+            return self.mean + (self.scale @ noise.unsqueeze(-1)).squeeze(-1)
+        return self.mean + self.scale * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; μ, Σ) = −½ ‖Σ^{-1/2}(z − μ)‖² − ½ log det Σ − Z/2 log 2π, in nats: (…, b)."""
+        offset = z - self.mean
+        if self.is_full:
+            factor = self.scale.expand(*offset.shape[:-1], *self.scale.shape[-2:])
+            offset = torch.linalg.solve_triangular(
+                factor, offset.unsqueeze(-1), upper=False
+            ).squeeze(-1)
+        else:
+            offset = offset / self.scale
+        constant = self.mean.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * (offset.square().sum(-1) + constant) - self._half_log_det()
+
+    def kl(self) -> Float[Tensor, " b"]:
+        """KL(q ‖ N(0, I)) = ½ (tr Σ + ‖μ‖² − Z − log det Σ), in nats for each image."""
+        trace, distance = self.variance.sum(1), self.mean.square().sum(1)
+        return 0.5 * (trace + distance - self.mean.shape[1]) - self._half_log_det()
+
+    def kl_per_dimension(self) -> Float[Tensor, "b z"]:
+        """KL(q(z_i | x) ‖ N(0, 1)) of each dimension's marginal, in nats.
+
+        For a diagonal Σ they sum to :meth:`kl`; for a full one what is missing is the KL between q
+        and the product of its marginals.
+        """
+        variance = self.variance
+        return 0.5 * (variance + self.mean.square() - 1 - variance.log())
+
+    def _half_log_det(self) -> Tensor:
+        diagonal = self.scale.diagonal(dim1=-2, dim2=-1) if self.is_full else self.scale
+        return diagonal.log().sum(-1)
+
+
+torch.export.register_dataclass(
+    GaussianPosterior, serialized_type_name="visarch.models.vae.GaussianPosterior"
+)
+
+
+class GaussianEncoder(nn.Module):
+    """Encoder (lecture): f = f_mean ∘ h ∘ f_in and Σ^{1/2} = f_var ∘ h ∘ f_in.
+
+    f_in is a convolution with window and stride p, h a convnet, f_mean and f_var are linear. The
+    numbers that f_var gives are Σ^{1/2}'s logarithms where they must be positive: all of them for
+    a diagonal Σ, those on the diagonal of the lower-triangular factor for a full one.
+
+    f_var starts near zero, that is Σ near I: an untrained full factor would otherwise have
+    variances that grow with Z.
+
+    Shapes: (b, C_in, H, …) → posterior over (b, Z).
+
+    Raises:
+        ValueError: if the input has another shape than configured.
+
+    Source: lecture, "Parameterizing the VAE: Encoder", with its own h (docs/maths.md).
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        latents, patch = config.latent_dim, config.patch_size
+        num_scales = latents if config.covariance == "diagonal" else latents * (latents + 1) // 2
+        grid = math.prod(config.grid_shape)
+        self.f_in = Conv(
+            config.image_shape[0], config.channels, patch, stride=patch, ndim=config.ndim
+        )
+        self.h = _convnet(config)
+        self.f_mean = nn.Linear(grid, latents)
+        self.f_var = nn.Linear(grid, num_scales)
+        nn.init.normal_(self.f_var.weight, std=0.1 / math.sqrt(grid * latents))
+        nn.init.zeros_(self.f_var.bias)
+
+    def forward(self, x: Float[Tensor, "b c *spatial"]) -> GaussianPosterior:
+        config = self.config
+        check_input("GaussianEncoder", x, config.image_shape[0], config.ndim)
+        if x.shape[1:] != config.image_shape:
+            raise ValueError(
+                f"GaussianEncoder was given images of shape {tuple(x.shape[1:])}: "
+                f"this one takes {config.image_shape}"
+            )
+        grid = self.h(self.f_in(pad_to_multiple(x, config.patch_size))).flatten(1)
+        scales = self.f_var(grid)
+        if config.covariance == "diagonal":
+            return GaussianPosterior(self.f_mean(grid), scales.exp())
+        return GaussianPosterior(self.f_mean(grid), _cholesky_factor(scales, config.latent_dim))
+
+
+class GaussianDecoder(nn.Module):
+    """Decoder (lecture): g = f_mean ∘ h ∘ f_in and σ = f_var ∘ h ∘ f_in, or just a constant.
+
+    f_in is linear from z to the grid, h a convnet, f_mean a transposed convolution with window and
+    stride p (for p = 1 the lecture's 1×1 convolution). log σ is a constant, a learned number, or
+    linear in the grid.
+
+    Shapes: z (b, Z) → mean (b, C_in, H, …) and σ (b, 1, 1, …).
+
+    Raises:
+        ValueError: if z has another length than configured.
+
+    Source: lecture, "Parameterizing the VAE: Decoder".
+    """
+
+    log_sigma: Tensor
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, patch = config.image_shape[0], config.patch_size
+        grid = math.prod(config.grid_shape)
+        self.f_in = nn.Linear(config.latent_dim, grid)
+        self.h = _convnet(config)
+        self.f_mean = TransConv(config.channels, channels, patch, stride=patch, ndim=config.ndim)
+        log_sigma = torch.tensor(math.log(config.initial_sigma))
+        if config.sigma == "predicted":
+            self.f_var = nn.Linear(grid, 1)
+            nn.init.zeros_(self.f_var.weight)
+            nn.init.constant_(self.f_var.bias, float(log_sigma))
+        elif config.sigma == "learned":
+            self.log_sigma = nn.Parameter(log_sigma)
+        else:
+            self.register_buffer("log_sigma", log_sigma)
+
+    def forward(
+        self, z: Float[Tensor, "b z"]
+    ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"]]:
+        config = self.config
+        if z.shape[-1] != config.latent_dim:
+            raise ValueError(
+                f"GaussianDecoder was given latents of shape {tuple(z.shape)}: "
+                f"this one takes (batch, {config.latent_dim})"
+            )
+        grid = self.h(self.f_in(z).view(-1, *config.grid_shape))
+        mean = crop(self.f_mean(grid), config.image_shape[1:])
+        if config.sigma == "predicted":
+            log_sigma = self.f_var(grid.flatten(1))
+        else:
+            log_sigma = self.log_sigma.expand(len(z), 1)
+        return mean, log_sigma.exp().view(-1, *(1,) * len(config.image_shape))
+
+
+class GaussianVAE(nn.Module, Pretrained):
+    """The Gaussian VAE (lecture): a decoder of latent vectors and an encoder that inverts it.
+
+    Called with images, it encodes, draws z = f(x) + Σ^{1/2}(x) ε with the noise given (without
+    noise: z = f(x)), and decodes.
+
+    Shapes: x (b, C, H, …), noise (b, Z) → mean (b, C, H, …), σ (b, 1, 1, …), posterior.
+
+    Raises:
+        ValueError: as :class:`GaussianEncoder` and :class:`GaussianDecoder`.
+
+    Source: lecture, "Recap: The Gaussian VAE".
+    """
+
+    def __init__(self, config: VAEConfig = VAEConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = GaussianEncoder(config)
+        self.decoder = GaussianDecoder(config)
+
+    def encode(self, x: Float[Tensor, "b c *spatial"]) -> GaussianPosterior:
+        """q(z | x), the approximate posterior of each image."""
+        return self.encoder(x)
+
+    def decode(
+        self, z: Float[Tensor, "b z"]
+    ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"]]:
+        """Mean g(z) and standard deviation σ(z) of p(x | z); σ broadcasts over the image."""
+        return self.decoder(z)
+
+    def forward(
+        self, x: Float[Tensor, "b c *spatial"], noise: Float[Tensor, "b z"] | None = None
+    ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"], GaussianPosterior]:
+        posterior = self.encode(x)
+        z = posterior.mean if noise is None else posterior.sample(noise)
+        mean, sigma = self.decode(z)
+        return mean, sigma, posterior
+
+
+def _convnet(config: VAEConfig) -> nn.Sequential:
+    """h: L residual or bottleneck blocks that keep the grid's shape."""
+    blocks: list[nn.Module] = []
+    for _ in range(config.depth):
+        if config.block == "residual":
+            block: nn.Module = ResidualBlock(
+                config.channels,
+                kernel_size=config.kernel_size,
+                dropout=config.dropout,
+                ndim=config.ndim,
+            )
+        else:
+            block = BottleneckBlock(
+                config.channels,
+                config.inner_channels,
+                kernel_size=config.kernel_size,
+                dropout=config.dropout,
+                ndim=config.ndim,
+            )
+        blocks.append(block)
+    return nn.Sequential(*blocks)
+
+
+def _cholesky_factor(entries: Float[Tensor, "b n"], size: int) -> Float[Tensor, "b z z"]:
+    """The lower-triangular matrix with these entries row by row, exp taken on its diagonal."""
+    row, column = torch.tril_indices(size, size, device=entries.device)
+    factor = entries.new_zeros(len(entries), size, size)
+    factor[:, row, column] = torch.where(row == column, entries.exp(), entries)
+    return factor
