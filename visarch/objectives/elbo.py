@@ -17,20 +17,17 @@ from torch import Tensor
 class Elbo(NamedTuple):
     """The two parts of the bound, in nats for each image: ``value`` = reconstruction − kl."""
 
-    reconstruction: Float[Tensor, " *b"]
-    kl: Float[Tensor, " *b"]
+    reconstruction: Float[Tensor, "*b"]
+    kl: Float[Tensor, "*b"]
 
     @property
-    def value(self) -> Float[Tensor, " *b"]:
+    def value(self) -> Float[Tensor, "*b"]:
         return self.reconstruction - self.kl
 
 
 def gaussian_log_likelihood(
-    x: Float[Tensor, "*b c *spatial"],
-    mean: Float[Tensor, "*b c *spatial"],
-    sigma: Tensor,
-    num_axes: int,
-) -> Tensor:
+    x: Float[Tensor, "..."], mean: Float[Tensor, "..."], sigma: Float[Tensor, "..."], num_axes: int
+) -> Float[Tensor, "*b"]:
     """log N(x; g, σ² I) = −‖x − g‖² / 2σ² − D log σ − D/2 log 2π, in nats.
 
     Args:
@@ -63,7 +60,7 @@ def elbo(
     return Elbo(gaussian_log_likelihood(x, mean, sigma, x.ndim - 1), kl)
 
 
-def importance_weighted_bound(log_weights: Float[Tensor, "k *b"]) -> Float[Tensor, " *b"]:
+def importance_weighted_bound(log_weights: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
     """log (1/K) Σ_k w_k from log w_k = log p(x | z_k) + log p(z_k) − log q(z_k | x), z_k ~ q.
 
     For K = 1 its expectation is the ELBO; it grows with K, towards log p(x).
