@@ -1,0 +1,200 @@
+"""The run folder: `runs/0003-vae-digits/` and what lies in it.
+
+config.yaml        the settings, as they were given        environment.json  versions, hardware
+data.json          files, classes, what was skipped        metrics.csv       one row per report
+samples/           pictures by step                        checkpoints/      last, best
+model/             the finished model                      evaluation.json   its metrics
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from visarch.errors import UserError
+from visarch.training.atomic import remove_leftovers, replace_files, replace_text
+from visarch.training.config import TrainConfig, to_yaml
+
+CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
+
+
+def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> Path:
+    """Make the next numbered folder under `root`: 0001-vae-digits, 0002-…
+
+    Safe against others that do so at the same moment.
+    """
+    label = config.name or f"{task}-{Path(config.data).stem}"
+    slug = re.sub(r"[^\w.]+", "-", label).strip("-.").lower() or task
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        taken = [int(m[1]) for p in root.iterdir() if (m := re.match(r"(\d{4,})-", p.name))]
+        path = root / f"{max(taken, default=0) + 1:04d}-{slug}"
+        path.mkdir()
+    finally:
+        os.close(descriptor)
+    return path
+
+
+class RunFolder:
+    """A run folder that this process alone writes to, until `close`.
+
+    Raises:
+        UserError: another command works on it, or it is no run folder and not empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.resumed = (path / CONFIG).exists()
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out {path} is a file; give a folder, or a name for a new one.")
+        if not self.resumed and path.is_dir() and any(p.name[0] != "." for p in path.iterdir()):
+            raise UserError(
+                f"--out {path} has other things in it and is not a run folder (it has no "
+                f"{CONFIG}); give an empty folder or a name for a new one."
+            )
+        for folder in (self.samples, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path / ".lock")
+        for folder in (path, self.checkpoints):
+            remove_leftovers(folder)
+        self._columns = self._read_columns()
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.safetensors"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def close(self) -> None:
+        """Let other commands have the folder."""
+        self._lock.close()
+
+    def write_config(self, config: TrainConfig, task: str) -> None:
+        replace_text(self.path / CONFIG, to_yaml(config, task=task))
+
+    def read_config(self) -> dict[str, Any]:
+        """What config.yaml holds: the key `task`, then the settings."""
+        return read_config(self.path)
+
+    def write_json(self, name: str, content: Any) -> None:
+        replace_text(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """What a JSON file of the run holds; None where there is none."""
+        path = self.path / name
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+    def append_metrics(self, row: Mapping[str, float]) -> None:
+        """Add a row to metrics.csv, with new columns where it has new names."""
+        new = [name for name in row if name not in self._columns]
+        if new:
+            rows = self.read_metrics()
+            self._columns += new
+            self._rewrite(rows)
+        line = io.StringIO()
+        csv.DictWriter(line, self._columns, lineterminator="\n").writerow(
+            {name: _spelled(value) for name, value in row.items()}
+        )
+        with (self.path / METRICS).open("a", encoding="utf-8", newline="") as file:
+            file.write(line.getvalue())
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv; a last line that a crash cut off is left out."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        whole, _, _ = path.read_text("utf-8").rpartition("\n")
+        return [
+            {name: value for name, value in row.items() if value}
+            for row in csv.DictReader(whole.splitlines())
+        ]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget the rows after `step`: they are about to be written again."""
+        self._rewrite([row for row in self.read_metrics() if int(row["step"]) <= step])
+
+    def save_model(self, model: Any) -> None:
+        """Write what `model.save_pretrained` writes into model/, the weights last."""
+        replace_files(self.model, model.save_pretrained, last="model.safetensors")
+
+    def _read_columns(self) -> list[str]:
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file), [])
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        if not self._columns:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_text(self.path / METRICS, text.getvalue())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml holds: the key `task`, then the settings.
+
+    Raises:
+        UserError: there is none, or it is no YAML mapping.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        raise UserError(f"{path} is not a run folder: it has no {CONFIG}.")
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} should hold one setting per line, as `steps: 100`.")
+    return content
+
+
+def _spelled(value: float) -> str:
+    """A metric with nine significant digits, enough for any float32."""
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+def _lock(path: Path) -> IO[str]:
+    """The lock that keeps a second command out; the system lets go of it when a process dies."""
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise UserError(
+            f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or give "
+            "another --out."
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
