@@ -96,9 +96,9 @@ _EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    A ``ValueError`` that visarch itself raised is addressed to the person at the keyboard, and so
-    is what the operating system refuses: one paragraph, code 2. Any other exception is a defect of
-    ours and keeps its traceback. ``--debug``, anywhere, shows the traceback in the first case too.
+    A ``ValueError`` from a line of visarch's own is addressed to the person at the keyboard, and
+    so is what the operating system refuses: one paragraph, code 2. Any other exception is a defect
+    of ours and keeps its traceback. ``--debug``, anywhere, shows it for the former as well.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments

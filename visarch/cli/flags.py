@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,7 +19,9 @@ _CONFIG = (
     tyro.conf.OmitArgPrefixes,  # flags of a nested dataclass are as flat as the others
     tyro.conf.PositionalMetavarFromFieldName,  # RUN, not PATH
     tyro.conf.DisallowNone,  # not given is how one says None
+    tyro.conf.HelptextFromCommentsOff,  # comments are for readers of the code
 )
+_NO_FLAG = (tyro.conf.Positional, tyro.conf.Suppress, tyro.conf.Fixed)
 
 
 class Runnable(Protocol):
@@ -32,8 +36,10 @@ V = TypeVar("V", bound=Runnable)
 def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
     """The dataclass filled from the arguments.
 
-    Raises: UserError naming the nearest flags when one is misspelt; SystemExit once tyro has
-    printed help or a complaint.
+    Raises:
+        UserError: a flag is misspelt (the nearest ones are named), or the dataclass refused a
+            value.
+        SystemExit: tyro has printed help, or a complaint.
     """
     known = flag_names(verb)
     for argument in arguments:
@@ -45,7 +51,19 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
             )
     colors = "NO_COLOR" not in os.environ and sys.stdout.isatty() and sys.stderr.isatty()
     tyro._experimental_options["ansi_codes"] = colors
-    return tyro.cli(verb, prog=prog, args=arguments, config=_CONFIG)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(verb, prog=prog, args=arguments, config=_CONFIG)
+    except SystemExit as stop:
+        # What a dataclass says of its own values reads better without a frame around it.
+        cause: BaseException | None = stop
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        sys.stderr.write(complaint.getvalue())
+        raise
 
 
 def flag_names(verb: type) -> list[str]:
@@ -56,7 +74,7 @@ def flag_names(verb: type) -> list[str]:
         hint, *marks = _annotation(hints[field.name])
         if isinstance(hint, type) and is_dataclass(hint):
             names += flag_names(hint)
-        elif tyro.conf.Positional not in marks:
+        elif not any(mark in _NO_FLAG for mark in marks):
             name = field.name.replace("_", "-")
             names.append(f"--{name}")
             if hint is bool:
