@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import subprocess
 import sys
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from visarch import cli
-from visarch.cli import VERBS, main
+from visarch.cli import VERBS
 from visarch.cli.flags import flag_names
 
 
@@ -35,6 +37,23 @@ def test_a_verb_is_a_frozen_dataclass_with_a_main(name: str):
     assert list(inspect.signature(verb.main).parameters) == ["self"]
 
 
+@lru_cache
+def help_of(name: str) -> tuple[str, set[str]]:
+    """A verb's help as the shell shows it, and the modules that had to be loaded for it."""
+    arguments = [*arguments_for(name), "--help"]
+    code = f"import sys; from visarch.cli import main; main({arguments}); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )
+    assert result.returncode == 0, result.stderr
+    text, _, modules = result.stdout.rstrip().rpartition("\n")
+    return text, set(modules.split())
+
+
 def options_in(help_text: str) -> dict[str, str]:
     """What stands in the boxes of a help text: names and metavar of each option, and its text."""
     options: dict[str, str] = {}
@@ -47,15 +66,14 @@ def options_in(help_text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_help_describes_the_verb_and_its_flags(name: str, capsys):
-    assert main([*arguments_for(name), "--help"]) == 0
-    output = capsys.readouterr().out
+def test_help_describes_the_verb_and_its_flags(name: str):
+    text, _ = help_of(name)
     verb = dataclass_of(name)
-    assert (verb.__doc__ or "").strip().splitlines()[0][:40] in output
+    assert (verb.__doc__ or "").strip().splitlines()[0][:40] in text
 
-    options = options_in(output)
-    for head, text in options.items():
-        assert not text.strip().startswith("("), f"{head} has no docstring"
+    options = options_in(text)
+    for head, meaning in options.items():
+        assert not meaning.strip().startswith("("), f"{head} has no docstring"
     # The names which a misspelt flag is compared with are the ones that tyro reads.
     names = re.findall(r"(?<!\S)--?[a-zA-Z][\w-]*", " ".join(options))
     assert sorted({*names} - {"-h", "--help"}) == sorted(flag_names(verb))
@@ -63,14 +81,9 @@ def test_help_describes_the_verb_and_its_flags(name: str, capsys):
 
 @pytest.mark.parametrize("name", VERBS)
 def test_help_loads_nothing_slow(name: str):
-    arguments = [*arguments_for(name), "--help"]
-    code = f"import sys; from visarch.cli import main; main({arguments}); print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    loaded = result.stdout.splitlines()[-1].split()
-    assert "tyro" in loaded
-    assert not {"torch", "numpy", "matplotlib", "accelerate"} & set(loaded)
+    _, modules = help_of(name)
+    assert "tyro" in modules
+    assert not {"torch", "numpy", "matplotlib", "accelerate"} & modules
 
 
 def test_every_module_of_the_folder_is_in_the_table():
