@@ -135,10 +135,10 @@ class TestMistakes:
 
     @pytest.mark.parametrize("arguments", [["train"], ["train", "--data", "x"]])
     def test_train_without_a_thing_names_the_things(self, arguments, capsys):
-        assert "needs to know what: vae" in self.complaint(capsys, *arguments)
+        assert "needs to know what; there is: vae" in self.complaint(capsys, *arguments)
 
     def test_train_with_an_unknown_thing_names_the_things(self, capsys):
-        assert "no 'vea': what it knows is vae" in self.complaint(capsys, "train", "vea")
+        assert "knows no 'vea'; there is: vae" in self.complaint(capsys, "train", "vea")
 
     @pytest.mark.parametrize(
         ("written", "meant"),

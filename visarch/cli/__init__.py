@@ -160,15 +160,7 @@ def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:
     verb, *rest = arguments
     names = [name for name in VERBS if name.split()[0] == verb]
     if not names:
-        from visarch.cli.flags import nearest
-
-        verbs = list(dict.fromkeys(name.split()[0] for name in VERBS))
-        if verb.startswith("-"):
-            verbs = ["--help", "--version", "--debug"]
-        raise UserError(
-            f"there is no {verb!r} here. Nearest: {', '.join(nearest(verb, verbs))}. "
-            "`visarch --help` lists everything."
-        )
+        raise UserError(_no_such_verb(verb))
     for name in names:
         second = name.partition(" ")[2]
         if not second:
@@ -176,20 +168,27 @@ def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:
         if second.startswith("--"):
             if any(argument.partition("=")[0] == second for argument in rest):
                 return name, rest
-        elif rest and rest[0] == second:
+        elif rest[:1] == [second]:
             return name, rest[1:]
     if rest and rest[0] in ("-h", "--help"):
         return None, rest
-    things = [name.split()[1] for name in names if "--" not in name]
-    if rest and not rest[0].startswith("-"):
-        raise UserError(
-            f"`visarch {verb}` knows no {rest[0]!r}: "
-            f"what it knows is {', '.join(things)}, as in `visarch {names[0]} "
-            f"{VERBS[names[0]].usage}`."
-        )
-    raise UserError(
-        f"`visarch {verb}` needs to know what: {', '.join(things)}, "
-        f"as in `visarch {names[0]} {VERBS[names[0]].usage}`."
+    things = ", ".join(name.split()[1] for name in names if "--" not in name)
+    missing = not rest or rest[0].startswith("-")
+    problem = "needs to know what" if missing else f"knows no {rest[0]!r}"
+    example = f"visarch {names[0]} {VERBS[names[0]].usage}"
+    raise UserError(f"`visarch {verb}` {problem}; there is: {things}, as in `{example}`.")
+
+
+def _no_such_verb(verb: str) -> str:
+    from visarch.cli.flags import nearest
+
+    if verb.startswith("-"):
+        candidates = ["--help", "--version", "--debug"]
+    else:
+        candidates = list(dict.fromkeys(name.split()[0] for name in VERBS))
+    return (
+        f"there is no {verb!r} here. Nearest: {', '.join(nearest(verb, candidates))}. "
+        "`visarch --help` lists everything."
     )
 
 
