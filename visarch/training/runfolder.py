@@ -68,6 +68,7 @@ class RunFolder:
         for folder in (path, self.checkpoints):
             remove_leftovers(folder)
         self._columns = self._read_columns()
+        self._last_step: float | None = None
 
     @property
     def samples(self) -> Path:
@@ -109,18 +110,23 @@ class RunFolder:
         return json.loads(path.read_text("utf-8")) if path.exists() else None
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
-        """Add a row to metrics.csv, with new columns where it has new names."""
+        """Add a row to metrics.csv, with new columns where it has new names.
+
+        A second row for the same step is merged into the first.
+        """
+        spelled = {name: _spelled(value) for name, value in row.items()}
         new = [name for name in row if name not in self._columns]
-        if new:
+        if new or row["step"] == self._last_step:
             rows = self.read_metrics()
+            if row["step"] == self._last_step:
+                spelled = rows.pop() | spelled
             self._columns += new
             self._rewrite(rows)
         line = io.StringIO()
-        csv.DictWriter(line, self._columns, lineterminator="\n").writerow(
-            {name: _spelled(value) for name, value in row.items()}
-        )
+        csv.DictWriter(line, self._columns, lineterminator="\n").writerow(spelled)
         with (self.path / METRICS).open("a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
+        self._last_step = row["step"]
 
     def read_metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; a last line that a crash cut off is left out."""
@@ -135,7 +141,9 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the rows after `step`: they are about to be written again."""
-        self._rewrite([row for row in self.read_metrics() if int(row["step"]) <= step])
+        rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
+        self._rewrite(rows)
+        self._last_step = int(rows[-1]["step"]) if rows else None
 
     def save_model(self, model: Any) -> None:
         """Write what `model.save_pretrained` writes into model/, the weights last."""

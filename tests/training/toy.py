@@ -1,0 +1,155 @@
+"""A task in miniature: a convolution, BatchNorm and dropout that learn to shrink noise.
+
+Run as a script, it trains in a process of its own: `python toy.py SETTINGS.json`.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from PIL import Image
+from torch import Tensor, nn
+
+from visarch.training.config import TrainConfig
+from visarch.training.loop import Result, train
+from visarch.training.randomness import StepNoise
+
+
+@dataclass
+class ToyBatch:
+    images: Tensor
+    labels: Tensor | None
+    indices: Tensor
+
+    def to(self, device: torch.device | str) -> "ToyBatch":
+        return ToyBatch(self.images.to(device), None, self.indices)
+
+
+@dataclass
+class ToySplit:
+    name: str
+    images: Tensor
+    names: list[str]
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: Tensor) -> ToyBatch:
+        return ToyBatch(self.images[indices], None, indices)
+
+
+@dataclass
+class ToyData:
+    splits: dict[str, ToySplit]
+    source: str = "toy"
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for split in self.splits.values():
+            digest.update(split.images.numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict:
+        return {"source": self.source, "fingerprint": self.fingerprint()}
+
+
+def toy_data(num_train: int = 37, num_validation: int = 9, seed: int = 0) -> ToyData:
+    generator = torch.Generator().manual_seed(seed)
+
+    def split(name: str, count: int) -> ToySplit:
+        images = torch.rand(count, 1, 4, 4, generator=generator)
+        return ToySplit(name, images, [f"{name}-{index}.png" for index in range(count)])
+
+    splits = {"train": split("train", num_train)}
+    if num_validation:
+        splits["validation"] = split("validation", num_validation)
+    return ToyData(splits)
+
+
+class ToyModel(nn.Module, PyTorchModelHubMixin):
+    def __init__(self, width: int = 4, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.dropout(self.norm(self.conv(x)).relu()))
+
+
+def toy_model(width: int = 4, dropout: float = 0.2) -> ToyModel:
+    torch.manual_seed(0)
+    return ToyModel(width, dropout)
+
+
+class ToyTask:
+    """Denoise; `spoil(step, loss)` may change the loss of a step, `sabotage` the model's output."""
+
+    name = "toy"
+    metric = ("error", "min")
+
+    def __init__(
+        self,
+        spoil: Callable[[int, Tensor], Tensor] = lambda step, loss: loss,
+        after_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self.spoil = spoil
+        self.after_step = after_step
+        self.evaluations = 0
+
+    def loss(
+        self, model: nn.Module, batch: ToyBatch, noise: StepNoise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self.after_step(noise.step)
+        noisy = batch.images + 0.1 * noise.normal(*batch.images.shape[1:])
+        error = (model(noisy) - batch.images).square().mean()
+        return self.spoil(noise.step, error), {"error": error}
+
+    def evaluate(self, model: nn.Module, split: ToySplit, noise: StepNoise) -> dict[str, float]:
+        self.evaluations += 1
+        assert not model.training
+        batch_noise = noise.fork(0, len(split))
+        noisy = split.images + 0.1 * batch_noise.normal(*split.images.shape[1:])
+        return {"error": float((model(noisy) - split.images).square().mean())}
+
+    def pictures(self, model: nn.Module, data: ToyData) -> dict[str, Image.Image]:
+        pixels = model(data.splits["train"].images[:1])[0, 0].clamp(0, 1) * 255
+        return {"sample": Image.fromarray(pixels.to(torch.uint8).numpy())}
+
+
+def settings(out: Path, **changes: object) -> TrainConfig:
+    values: dict = {
+        "data": "toy",
+        "out": str(out),
+        "steps": 100,
+        "batch_size": 8,
+        "warmup_steps": 10,
+        "decay": "inverse_sqrt",
+        "device": "cpu",
+        "log_every": 7,
+        "checkpoint_every": 20,
+        "sample_every": 50,
+        "evaluate_every": 25,
+    }
+    return TrainConfig(**(values | changes))
+
+
+def run(out: Path, task: ToyTask | None = None, **changes: object) -> Result:
+    return train(task or ToyTask(), toy_model(), toy_data(), settings(out, **changes), quiet=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    arguments = json.loads(sys.argv[1])
+    quiet = arguments.pop("quiet", True)
+    result = train(
+        ToyTask(), toy_model(), toy_data(), settings(arguments.pop("out"), **arguments), quiet=quiet
+    )
+    raise SystemExit(result.exit_code)

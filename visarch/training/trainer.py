@@ -1,0 +1,215 @@
+"""The training state and its one step: forward, backward, clip, update, average."""
+
+import copy
+import math
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from visarch.training.batchnorm import exact_batchnorm_statistics
+from visarch.training.checkpoint import (
+    Checkpoint,
+    load_module,
+    load_optimizer,
+    module_tensors,
+    optimizer_tensors,
+)
+from visarch.training.config import TrainConfig
+from visarch.training.ema import PowerEma
+from visarch.training.guard import BufferSnapshot, Guard, diagnose
+from visarch.training.metrics import Window
+from visarch.training.optimizer import make_optimizer, set_learning_rate
+from visarch.training.randomness import StepNoise, batch_indices, derive_seed, seed_step
+from visarch.training.schedule import learning_rate
+from visarch.training.task import Task
+
+if TYPE_CHECKING:
+    from visarch.data import Batch, Split
+
+
+class Objective(nn.Module):
+    """A task's loss as a module's forward, whatever of the model it calls: what autocast, DDP and
+    compilation take hold of."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+
+    def forward(self, batch: "Batch", noise: StepNoise) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.task.loss(self.model, batch, noise)
+
+
+class Trainer:
+    """All that changes while training: weights, buffers, optimizer, average, counters."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        split: "Split",
+        config: TrainConfig,
+        accelerator: Accelerator,
+    ) -> None:
+        self.task = task
+        self.model = model.to(accelerator.device).train()
+        self.split = split
+        self.config = config
+        self.accelerator = accelerator
+        self.ema = PowerEma(self.model, config.ema) if config.ema else None
+        self._plain_objective = Objective(task, self.model)
+        self.objective, self.optimizer = accelerator.prepare(
+            self._plain_objective, make_optimizer(self.model, config)
+        )
+        self.snapshot = BufferSnapshot(self.model)
+        self.guard = Guard(config.max_bad_steps)
+        self.window = Window()
+        self.num_steps = 0
+        """Steps done so far, bad ones included."""
+        self.total_steps: int | None = None
+        """Steps to do; None while a time budget is still being measured."""
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def averaged_model(self) -> nn.Module:
+        """What is evaluated, sampled and exported: the averaged weights, or the raw ones without
+        an average."""
+        return self.ema.model if self.ema else self.model
+
+    def step(self) -> dict[str, float]:
+        """Do one step; returns loss, gradient norm, learning rate and the task's scalars, which are
+        means over all processes. Where loss or gradient norm is not finite, nothing has changed."""
+        rate = learning_rate(self.config, self.num_steps, self.total_steps)
+        set_learning_rate(self.optimizer, rate)
+        self.snapshot.take()
+        loss, terms = self.objective(*self._inputs())
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self._parameters, self.config.clip or math.inf)
+        values = self._fetch({"loss": loss, "gradient_norm": norm, **terms})
+        values["learning_rate"] = rate
+
+        good = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
+        if good:
+            self.optimizer.step()
+            if self.ema:
+                self.ema.update()
+            self.window.add(values)
+        else:
+            self.snapshot.restore()
+            if self.accelerator.scaler is not None:  # fp16: a smaller scale may be all it takes
+                self.accelerator.scaler.update()
+        self.optimizer.zero_grad()
+        self.guard.count(good=good)
+        self.num_steps += 1
+        return values
+
+    def diagnose_last_step(self, precision: str) -> str:
+        """Run the step just done again and say where its first bad value arose."""
+        self.num_steps -= 1
+        batch, noise = self._inputs()
+        finding = diagnose(
+            self.model,
+            lambda: self._plain_objective(batch, noise),
+            batch.images,
+            [self.split.names[index] for index in self._indices().tolist()],
+            precision=precision,
+        )
+        self.num_steps += 1
+        self.snapshot.restore()
+        return next(filter(None, gather_object([finding])), _DOES_NOT_REPEAT)
+
+    def final_model(self) -> nn.Module:
+        """A copy of the averaged model whose BatchNorms hold the training set's statistics."""
+        model = copy.deepcopy(self.averaged_model)
+        # nearly equal pieces: a rest of one sample would have no variance
+        count = max(1, round(len(self.split) / self.config.batch_size))
+        noise = self.noise("statistics")
+
+        def forward(number: int, indices: Tensor) -> object:
+            batch = self.split.read(indices).to(self.device)
+            return self.task.loss(model, batch, noise.fork(number, len(indices)))
+
+        pieces = torch.arange(len(self.split)).tensor_split(count)
+        exact_batchnorm_statistics(
+            model, (partial(forward, number, piece) for number, piece in enumerate(pieces))
+        )
+        return model.eval()
+
+    def noise(self, purpose: str) -> StepNoise:
+        """Noise that does not depend on the step; `fork` it for each batch."""
+        seed = derive_seed(purpose, self.config.seed)
+        return StepNoise(seed, 0, self.config.batch_size, device=self.device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of a checkpoint."""
+        averages = module_tensors(self.ema.model, "ema.") if self.ema else {}
+        optimizer = optimizer_tensors(self.optimizer.optimizer, self.model)
+        return module_tensors(self.model, "model.") | averages | optimizer
+
+    def state(self) -> dict[str, Any]:
+        """The rest of a checkpoint."""
+        scaler = self.accelerator.scaler
+        return {
+            "step": self.num_steps,
+            "total_steps": self.total_steps,
+            "average_updates": self.ema.updates if self.ema else 0,
+            "bad_steps_in_a_row": self.guard.in_a_row,
+            "skipped_steps": self.guard.skipped,
+            "window": self.window.state(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Continue exactly where a checkpoint was written.
+
+        Raises:
+            UserError: it belongs to another model.
+        """
+        load_module(self.model, checkpoint, "model.", path)
+        load_optimizer(self.optimizer.optimizer, self.model, checkpoint, path)
+        state = checkpoint.state
+        if self.ema:
+            load_module(self.ema.model, checkpoint, "ema.", path)
+            self.ema.updates = state["average_updates"]
+        self.guard.in_a_row = state["bad_steps_in_a_row"]
+        self.guard.skipped = state["skipped_steps"]
+        self.window = Window(state["window"])
+        self.num_steps = state["step"]
+        self.total_steps = state["total_steps"]
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _inputs(self) -> tuple["Batch", StepNoise]:
+        """The batch and the noise of the step to come; dropout's generator is set for it, too."""
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        seed, step, size = self.config.seed, self.num_steps, self.config.batch_size
+        seed_step(seed, step, rank, self.device)
+        noise = StepNoise(seed, step, size, rank, world_size, self.device)
+        return self.split.read(self._indices()).to(self.device), noise
+
+    def _indices(self) -> Tensor:
+        """This process's part of the next global batch."""
+        indices = batch_indices(
+            self.config.seed, self.num_steps, len(self.split), self.config.batch_size
+        )
+        return indices.chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+
+    def _fetch(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Scalars from the device, all in one transfer: the one moment a step waits for it."""
+        scalars = [value.detach().to(self.device, torch.float32) for value in values.values()]
+        stacked = torch.stack(scalars)
+        if self.accelerator.num_processes > 1:
+            stacked = self.accelerator.reduce(stacked, "mean")
+        return dict(zip(values, stacked.tolist(), strict=True))
+
+
+_DOES_NOT_REPEAT = "No bad value arises when the batch is run once more."
