@@ -63,8 +63,9 @@ class Trainer:
         self.accelerator = accelerator
         self.ema = PowerEma(self.model, config.ema) if config.ema else None
         self._plain_objective = Objective(task, self.model)
+        self._plain_optimizer = make_optimizer(self.model, config)
         self.objective, self.optimizer = accelerator.prepare(
-            self._plain_objective, make_optimizer(self.model, config)
+            self._plain_objective, self._plain_optimizer
         )
         self.snapshot = BufferSnapshot(self.model)
         self.guard = Guard(config.max_bad_steps)
@@ -107,7 +108,7 @@ class Trainer:
             self.snapshot.restore()
             if self.accelerator.scaler is not None:  # fp16: a smaller scale may be all it takes
                 self.accelerator.scaler.update()
-        self.optimizer.zero_grad()
+        self._plain_optimizer.zero_grad()  # Accelerate's looks up its signature at every step
         self.guard.count(good=good)
         self.num_steps += 1
         return values
@@ -152,7 +153,7 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of a checkpoint."""
         averages = module_tensors(self.ema.model, "ema.") if self.ema else {}
-        optimizer = optimizer_tensors(self.optimizer.optimizer, self.model)
+        optimizer = optimizer_tensors(self._plain_optimizer, self.model)
         return module_tensors(self.model, "model.") | averages | optimizer
 
     def state(self) -> dict[str, Any]:
@@ -175,7 +176,7 @@ class Trainer:
             UserError: it belongs to another model.
         """
         load_module(self.model, checkpoint, "model.", path)
-        load_optimizer(self.optimizer.optimizer, self.model, checkpoint, path)
+        load_optimizer(self._plain_optimizer, self.model, checkpoint, path)
         state = checkpoint.state
         if self.ema:
             load_module(self.ema.model, checkpoint, "ema.", path)
