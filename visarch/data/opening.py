@@ -1,0 +1,115 @@
+"""From what `--data` says to the source that reads it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from visarch.data.array import open_array
+from visarch.data.dataset import Data, Split
+from visarch.data.digits import open_digits
+from visarch.data.folder import open_folder
+from visarch.data.picture import SUFFIXES, read_picture, warnings_as_notes
+from visarch.data.preparation import Preparation
+from visarch.data.reading import Progress
+from visarch.errors import UserError
+
+KINDS = "'digits', a folder of images, or an .npz or .npy file"
+
+
+def open_data(
+    data: str,
+    *,
+    image_size: int | tuple[int, ...] | None = None,
+    channels: int | None = None,
+    like: Preparation | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """The data that `data` names: "digits", a folder of images, or an `.npz` or `.npy` file.
+
+    Shape and scale are inferred where they are not given, each with a reason; or they are those of
+    `like`, so that a trained model meets new data as it met its own. Which samples are held out for
+    validation depends on their names alone. `progress` is called with (images read, images there
+    are). Nothing is written where the data lies.
+
+    Raises:
+        UserError: there is no such data, or nothing in it can be used.
+        ValueError: `like` is given together with `image_size` or `channels`.
+    """
+    if like is not None and (image_size, channels) != (None, None):
+        raise ValueError(
+            f"image_size={image_size} and channels={channels} contradict like={like}; give either"
+        )
+    if not data:
+        raise UserError(f"--data is empty; give {KINDS}.")
+    path = Path(data).expanduser()
+    if data == "digits" or path.is_dir():
+        if channels not in (None, 1, 3):
+            raise UserError(f"channels is {channels}; images have 1 (gray) or 3 (color).")
+        if like is not None and like.ndim != 2:
+            raise UserError(
+                f"The model was trained on {like.ndim}-d data and {data!r} holds images; give it "
+                "an .npz or .npy file."
+            )
+    if data == "digits":
+        return open_digits(data, image_size=image_size, channels=channels, like=like)
+    if path.is_dir():
+        return open_folder(
+            data, image_size=image_size, channels=channels, like=like, progress=progress
+        )
+    if not path.exists():
+        raise UserError(_missing(data))
+    if path.suffix.lower() in (".npz", ".npy"):
+        return open_array(data, image_size=image_size, channels=channels, like=like)
+    if path.suffix.lower() in SUFFIXES:
+        raise UserError(f"{data!r} is a single image; give the folder that holds it: {path.parent}")
+    raise UserError(f"{data!r} is a file that cannot be read as data; give {KINDS}.")
+
+
+def load_images(paths: Sequence[str | Path], preparation: Preparation) -> Split:
+    """Image files prepared exactly as a model's own training images were.
+
+    Shapes: (n, C, H, W) as `Split` holds them, in the order of `paths`.
+    Raises:
+        UserError: a file is missing or cannot be used, or the model does not work on images.
+    """
+    if preparation.ndim != 2:
+        raise UserError(
+            f"The model works on {preparation.ndim}-d data; it cannot take image files."
+        )
+    samples = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(_missing(str(path)))
+        try:
+            with warnings_as_notes():
+                picture = read_picture(path, preparation.shape[1:])
+            samples.append(preparation.apply(picture.values))
+        except ValueError as error:
+            raise UserError(f"{str(path)!r} {error}.") from error
+    return Split("files", torch.stack(samples), None, [str(path) for path in paths])
+
+
+def _missing(data: str) -> str:
+    """What there is instead of a path that does not exist."""
+    path = Path(data).expanduser()
+    parent = next(parent for parent in path.parents if parent.is_dir())
+    wanted = path.relative_to(parent).parts[0]
+    try:
+        there = sorted(name for name in os.listdir(parent) if not name.startswith("."))
+    except OSError:
+        there = []
+    place = f"the current directory, {parent.absolute()}," if parent == Path() else f"{parent}"
+    text = f"There is no {data!r}."
+    near = difflib.get_close_matches(wanted.lower(), [name.lower() for name in there], 1)
+    suggestions = [str(parent / name) for name in there if name.lower() in near]
+    if difflib.get_close_matches(data.lower(), ["digits"]):
+        suggestions.append("digits")
+    if suggestions:
+        text += f" Did you mean {' or '.join(map(repr, suggestions))}?"
+    held = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+    return f"{text} The nearest place that exists is {place} which holds {held or 'nothing'}."
