@@ -6,6 +6,7 @@ A batch is an array of shape (N, C, *spatial).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -17,21 +18,28 @@ Mask = NDArray[np.bool_]
 Select = Callable[[tuple[int, ...], tuple[int, ...]], Mask]
 
 
+@lru_cache(maxsize=8)
+def examples_and_channels(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """k' and c' of every index in I: arrays of this shape, ready for a set's condition."""
+    k_, c_ = np.indices(shape)[:2]
+    return k_, c_
+
+
 def select_batch(index: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
     """Batch norm: {(k', c', i', j') ∈ I : c' = c}."""
-    _, c_ = np.indices(shape)[:2]
+    _, c_ = examples_and_channels(shape)
     return c_ == index[1]
 
 
 def select_layer(index: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
     """Layer norm: {(k', c', i', j') ∈ I : k' = k}."""
-    k_, _ = np.indices(shape)[:2]
+    k_, _ = examples_and_channels(shape)
     return k_ == index[0]
 
 
 def select_instance(index: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
     """Instance norm: {(k', c', i', j') ∈ I : k' = k, c' = c}."""
-    k_, c_ = np.indices(shape)[:2]
+    k_, c_ = examples_and_channels(shape)
     return (k_ == index[0]) & (c_ == index[1])
 
 
@@ -39,7 +47,7 @@ def select_group(num_groups: int) -> Select:
     """Group norm: {(k', c', i', j') ∈ I : k' = k, ⌊c'/(C/G)⌋ = ⌊c/(C/G)⌋}."""
 
     def select(index: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
-        k_, c_ = np.indices(shape)[:2]
+        k_, c_ = examples_and_channels(shape)
         size = shape[1] / num_groups
         return (k_ == index[0]) & (np.floor(c_ / size) == np.floor(index[1] / size))
 

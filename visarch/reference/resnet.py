@@ -1,4 +1,4 @@
-"""ResNet as the note's section 2.1 and appendix B.1 list its steps, over a batch (N, C, *spatial)."""
+"""ResNet as the note's section 2.1 and appendix B.1 list its steps, over a batch of images."""
 
 from __future__ import annotations
 

@@ -57,14 +57,15 @@ class Steps:
 
 def descend(
     x: Array, u: Array, weights: Weights, *, num_groups: int = 32, num_heads: int = 1
-) -> dict[int, Array]:
-    """Descend (note, B.2): {1: z₁, …, 12: z₁₂}; the weights of z_i are ``steps.{i-1}``."""
+) -> dict[str, Array]:
+    """Descend (note, B.2): z₁ … z₁₂ as "z1" … "z12", made with the weights of the same names."""
     at = Steps(u, num_groups, num_heads)
+    z: dict[int, Array] = {}
 
     def w(i: int) -> Weights:
-        return part(weights, f"steps.{i - 1}")
+        return part(weights, f"z{i}")
 
-    z = {1: conv(x, w(1), padding=1)}
+    z[1] = conv(x, w(1), padding=1)
     for i in (2, 3):
         z[i] = at.res_block(z[i - 1], w(i))
     z[4] = conv(z[3], w(4), stride=2, padding=1)
@@ -76,48 +77,39 @@ def descend(
     z[10] = conv(z[9], w(10), stride=2, padding=1)
     for i in (11, 12):
         z[i] = at.attn_res_block(z[i - 1], w(i))
-    return z
+    return {f"z{i}": image for i, image in z.items()}
 
 
 def ascend(
-    z: dict[int, Array], u: Array, weights: Weights, *, num_groups: int = 32, num_heads: int = 1
+    z: dict[str, Array], u: Array, weights: Weights, *, num_groups: int = 32, num_heads: int = 1
 ) -> dict[str, Array]:
-    """Ascend (note, B.2): {"y13": y₁₃, …, "y1": y₁}, and ȳ₁₀, ȳ₇, ȳ₄ as "ȳ10", "ȳ7", "ȳ4".
-
-    The weights of y_i (or ȳ_i) are ``steps.{12-i}``, those of the enlargement from ȳ_i to y_i
-    ``enlargements.{12-i}``.
-    """
+    """Ascend (note, B.2): y₁₃ … y₁ as "y13" … "y1", and ȳ₁₀, ȳ₇, ȳ₄ as "y10_bar" and so on."""
     at = Steps(u, num_groups, num_heads)
-    y: dict[int, Array] = {}
-    y_bar: dict[int, Array] = {}
-
-    def w(i: int) -> Weights:
-        return part(weights, f"steps.{12 - i}")
+    y: dict[str, Array] = {}
 
     def joined(i: int) -> Array:
-        return np.concatenate([y[i + 1], z[i]], axis=0)  # y_{i+1} ⊕ z_i
+        return np.concatenate([y[f"y{i + 1}"], z[f"z{i}"]], axis=0)  # y_{i+1} ⊕ z_i
 
-    def enlarged(i: int) -> Array:
-        enlargement = part(weights, f"enlargements.{12 - i}")
-        return trans_conv(y_bar[i], enlargement, stride=2, padding=1)
+    def w(name: str) -> Weights:
+        return part(weights, name)
 
-    turn = at.attn_res_block(z[12], part(weights, "turn.first"))
-    y[13] = at.res_block(turn, part(weights, "turn.second"))
+    turn = at.attn_res_block(z["z12"], w("y13.first"))
+    y["y13"] = at.res_block(turn, w("y13.second"))
     for i in (12, 11):
-        y[i] = at.attn_res_block(joined(i), w(i))
-    y_bar[10] = at.attn_res_block(joined(10), w(10))
-    y[10] = enlarged(10)
+        y[f"y{i}"] = at.attn_res_block(joined(i), w(f"y{i}"))
+    y["y10_bar"] = at.attn_res_block(joined(10), w("y10_bar"))
+    y["y10"] = trans_conv(y["y10_bar"], w("y10"), stride=2, padding=1)
     for i in (9, 8):
-        y[i] = at.attn_res_block(joined(i), w(i))
-    y_bar[7] = at.attn_res_block(joined(7), w(7))
-    y[7] = enlarged(7)
+        y[f"y{i}"] = at.attn_res_block(joined(i), w(f"y{i}"))
+    y["y7_bar"] = at.attn_res_block(joined(7), w("y7_bar"))
+    y["y7"] = trans_conv(y["y7_bar"], w("y7"), stride=2, padding=1)
     for i in (6, 5):
-        y[i] = at.res_block(joined(i), w(i))
-    y_bar[4] = at.res_block(joined(4), w(4))
-    y[4] = enlarged(4)
+        y[f"y{i}"] = at.res_block(joined(i), w(f"y{i}"))
+    y["y4_bar"] = at.res_block(joined(4), w("y4_bar"))
+    y["y4"] = trans_conv(y["y4_bar"], w("y4"), stride=2, padding=1)
     for i in (3, 2, 1):
-        y[i] = at.res_block(joined(i), w(i))
-    return {f"y{i}": y[i] for i in y} | {f"ȳ{i}": y_bar[i] for i in y_bar}
+        y[f"y{i}"] = at.res_block(joined(i), w(f"y{i}"))
+    return y
 
 
 def unet(
@@ -125,9 +117,8 @@ def unet(
 ) -> dict[str, Array]:
     """U-Net (note, 2.2): Descend, Ascend, y ← Conv(swish(GroupNorm(y₁)), C' = 3, F = 3, P = 1)."""
     sizes = {"num_groups": num_groups, "num_heads": num_heads}
-    z = descend(x, u, part(weights, "descend"), **sizes)
-    steps = {f"z{i}": image for i, image in z.items()}
-    steps |= ascend(z, u, part(weights, "ascend"), **sizes)
+    steps = descend(x, u, part(weights, "descend"), **sizes)
+    steps |= ascend(steps, u, part(weights, "ascend"), **sizes)
     normed = group_norm(steps["y1"][np.newaxis], part(weights, "norm"), num_groups=num_groups)[0]
     steps["y"] = conv(swish(normed), part(weights, "conv"), padding=1)
     return steps

@@ -6,7 +6,87 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visarch.reference.weights import Array
+from visarch.reference.convolution import conv, trans_conv
+from visarch.reference.residual import bottleneck_block, each, residual_block
+from visarch.reference.weights import Array, Weights, has, part
+
+
+def convnet(x: Array, weights: Weights, *, training: bool = False) -> Array:
+    """h = b⁽ᴸ⁾ ∘ … ∘ b⁽¹⁾ (lecture, "Convolutional Networks"); ``l - 1`` holds b⁽ˡ⁾'s weights."""
+    layer = 0
+    while has(weights, str(layer)):
+        block = part(weights, str(layer))
+        b = bottleneck_block if has(block, "conv3") else residual_block
+        x = b(x, block, training=training)
+        layer += 1
+    return x
+
+
+def encode(
+    x: Array, weights: Weights, *, full: bool, patch_size: int = 1, training: bool = False
+) -> tuple[Array, Array]:
+    """The encoder (lecture): f = f_mean ∘ h ∘ f_in, Σ^{1/2} = f_var ∘ h ∘ f_in, for a batch.
+
+    What f_var puts out is read as log standard deviations for a diagonal Σ, and for a full one as
+    the lower triangle of a Cholesky factor, row by row, with logarithms on the diagonal.
+    Images whose sides p does not divide are continued with zeros.
+    """
+    sizes = [-(-size // patch_size) * patch_size for size in x.shape[2:]]
+    padded = np.zeros((*x.shape[:2], *sizes))
+    padded[:, :, *(slice(0, size) for size in x.shape[2:])] = x
+    grid = each(lambda image: conv(image, part(weights, "f_in"), stride=patch_size), padded)
+    grid = convnet(grid, part(weights, "h"), training=training)
+
+    mean_map, scale_map = part(weights, "f_mean"), part(weights, "f_var")
+    num_latents = mean_map["bias"].size
+    means, scales = [], []
+    for image in grid:
+        means.append(mean_map["weight"] @ image.ravel() + mean_map["bias"])
+        numbers = iter(scale_map["weight"] @ image.ravel() + scale_map["bias"])
+        if not full:
+            scales.append(np.array([np.exp(number) for number in numbers]))
+            continue
+        factor = np.zeros((num_latents, num_latents))
+        for i in range(num_latents):
+            for j in range(i):
+                factor[i, j] = next(numbers)
+            factor[i, i] = np.exp(next(numbers))
+        scales.append(factor)
+    return np.stack(means), np.stack(scales)
+
+
+def decode(
+    z: Array,
+    weights: Weights,
+    *,
+    image_shape: tuple[int, ...],
+    patch_size: int = 1,
+    training: bool = False,
+) -> tuple[Array, Array]:
+    """The decoder (lecture): g = f_mean ∘ h ∘ f_in and σ = f_var ∘ h ∘ f_in or a constant.
+
+    f_in is linear from Z to a grid of C channels; f_mean is a 1×1 convolution for p = 1, and for
+    p > 1 the transposed convolution that enlarges each position of the grid to a p × p patch.
+    """
+    grid_sizes = [-(-size // patch_size) for size in image_shape[1:]]
+    linear, f_mean = part(weights, "f_in"), part(weights, "f_mean")
+    grid = np.stack([linear["weight"] @ one + linear["bias"] for one in z])
+    grid = grid.reshape(len(z), f_mean["weight"].shape[0], *grid_sizes)
+    grid = convnet(grid, part(weights, "h"), training=training)
+
+    if patch_size == 1:
+        one_by_one = {**f_mean, "weight": f_mean["weight"].swapaxes(0, 1)}
+        means = each(lambda image: conv(image, one_by_one), grid)
+    else:
+        means = each(lambda image: trans_conv(image, f_mean, stride=patch_size), grid)
+    means = means[:, :, *(slice(0, size) for size in image_shape[1:])]
+
+    f_var = part(weights, "f_var")
+    sigmas = np.empty(len(z))
+    for k, image in enumerate(grid):
+        log_sigma = f_var["weight"][0] @ image.ravel() + f_var["bias"][0] if f_var else None
+        sigmas[k] = np.exp(weights["log_sigma"] if log_sigma is None else log_sigma)
+    return means, sigmas
 
 
 def log_normal(x: Array, mean: Array, covariance: Array) -> float:

@@ -1,0 +1,143 @@
+"""``visarch verify``: every claim about the boxes, tried and tabled."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from visarch.verify import Result
+
+_WIDTH_WITHOUT_TERMINAL = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Prove every box against the literal reference and the lemmas.
+
+    Each claim is tried on random sizes, strides, paddings and weights in one, two and three
+    dimensions. Exits with code 1 if one does not hold.
+    """
+
+    cases: int = 24
+    """How many random cases of each claim to try."""
+    seed: int = 0
+    """Where the cases come from; the same seed gives the same cases."""
+    only: str | None = None
+    """Try only the claims with this in their name or source, such as "Fact 1.4"."""
+    json: bool = False
+    """Print the results as JSON."""
+
+    def main(self) -> int:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from visarch.verify import claims, verify
+
+        started = time.perf_counter()
+        to_errors = Console(stderr=True)
+        with Progress(
+            transient=True, console=to_errors, disable=not to_errors.is_terminal
+        ) as progress:
+            task = progress.add_task("trying claims", total=len(claims(self.only)))
+            results = verify(
+                cases=self.cases,
+                seed=self.seed,
+                only=self.only,
+                on_result=lambda result: progress.advance(task),
+            )
+        seconds = time.perf_counter() - started
+
+        failures = [result for result in results if not result.holds]
+        if self.json:
+            print(json.dumps(self._record(results, seconds), ensure_ascii=False, indent=2))
+            return 1 if failures else 0
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _WIDTH_WITHOUT_TERMINAL
+        console.print(_table(results))
+        for result in failures:
+            console.print(f"✗ {result.claim.name}: {result.failure}", markup=False)
+        num_cases = sum(result.num_cases for result in results)
+        console.print(
+            f"{len(results) - len(failures)} of {len(results)} claims hold: {num_cases:,} cases "
+            f"from seed {self.seed} in {seconds:.1f} s. {_versions_line()}"
+        )
+        return 1 if failures else 0
+
+    def _record(self, results: list[Result], seconds: float) -> dict[str, Any]:
+        return {
+            "claims": [_claim_record(result) for result in results],
+            "holds": all(result.holds for result in results),
+            "cases": self.cases,
+            "seed": self.seed,
+            "seconds": round(seconds, 3),
+            "versions": _versions(),
+        }
+
+
+def _claim_record(result: Result) -> dict[str, Any]:
+    bounds = result.claim.measure.bounds
+    return {
+        "claim": result.claim.name,
+        "source": result.claim.source,
+        "area": result.claim.area,
+        "cases": result.num_cases,
+        "measure": result.claim.measure.name,
+        "float64": _finite(result.errors.double),
+        "float32": _finite(result.errors.single),
+        "bound_float64": bounds.double,
+        "bound_float32": bounds.single,
+        "holds": result.holds,
+        "failure": result.failure,
+    }
+
+
+def _finite(error: float | None) -> float | None:
+    """JSON has no infinity; a case that ended in an exception is told by its failure."""
+    return error if error is not None and math.isfinite(error) else None
+
+
+def _table(results: list[Result]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("claim", "source", header_style="bold")
+    for heading in ("cases", "float64", "float32"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("bound", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for _, area in groupby(results, key=lambda result: result.claim.area):
+        for result in area:
+            measure = result.claim.measure
+            verdict = Text("holds", "green") if result.holds else Text("fails", "bold red")
+            table.add_row(
+                Text(result.claim.name),
+                Text(result.claim.source),
+                str(result.num_cases),
+                measure.show(result.errors.double),
+                measure.show(result.errors.single),
+                measure.bound,
+                verdict,
+            )
+        table.add_section()
+    return table
+
+
+def _versions() -> dict[str, str]:
+    import numpy
+    import torch
+
+    from visarch import __version__
+
+    return {"visarch": __version__, "torch": torch.__version__, "numpy": numpy.__version__}
+
+
+def _versions_line() -> str:
+    return ", ".join(f"{name} {version}" for name, version in _versions().items()) + "."
