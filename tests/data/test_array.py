@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.pictures import noise, save
 from visarch.data import Preparation, load_images, open_data
 from visarch.errors import UserError
+
+from .pictures import noise, save
 
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
 

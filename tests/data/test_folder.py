@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.pictures import noise, save
 from visarch.data import Preparation, load_images, open_data
 from visarch.data.folder import classes_of
 from visarch.data.picture import ANIMATED, TRANSPARENT
 from visarch.errors import UserError
+
+from .pictures import noise, save
 
 
 def reasons(data, what):

@@ -3,9 +3,10 @@ import os
 import numpy as np
 import pytest
 
-from tests.data.pictures import noise, save
 from visarch.data import Preparation, load_images, open_data
 from visarch.errors import UserError
+
+from .pictures import noise, save
 
 
 @pytest.fixture
@@ -68,7 +69,9 @@ def test_an_empty_name(here):
 
 def test_a_folder_called_digits_needs_its_path(here):
     save(here / "digits" / "x.png")
-    assert open_data("digits").kind == "digits"
+    digits = open_data("digits")
+    assert digits.kind == "digits"
+    assert ("source", "the embedded digits", "./digits is the one here") in digits.reasons
     assert open_data("./digits").kind == "folder"
 
 
@@ -77,6 +80,7 @@ def test_the_home_folder_may_be_a_tilde(here, monkeypatch):
     save(here / "photos" / "x.png")
     np.savez(here / "a.npz", images=noise(channels=1)[None])
     assert open_data("~/photos").source == "~/photos"
+    assert open_data(here / "photos").source == str(here / "photos")
     assert open_data("~/a.npz").kind == "array"
 
 

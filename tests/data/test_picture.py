@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.pictures import noise, save
 from visarch.data.picture import (
     ANIMATED,
     SUFFIXES,
@@ -18,6 +17,8 @@ from visarch.data.picture import (
     read_size,
     warnings_as_notes,
 )
+
+from .pictures import noise, save
 
 COLOR = Image.fromarray(noise())
 GRAY = COLOR.convert("L")

@@ -99,7 +99,7 @@ def test_a_preparation_survives_json(preparation):
 def test_image_sizes():
     assert spatial_size(32, 2) == (32, 32)
     assert spatial_size((24, 32), 2) == (24, 32)
-    assert spatial_size(9, 3) == (9, 9, 9)
+    assert spatial_size(9, 3) == spatial_size((9,), 3) == (9, 9, 9)
     for size, ndim in [(0, 2), ((8, 8), 3), ((8, -8), 2), ((), 2)]:
         with pytest.raises(UserError, match=f"does not fit {ndim}-d data"):
             spatial_size(size, ndim)

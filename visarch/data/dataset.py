@@ -96,7 +96,7 @@ class Data:
             for tensor in (split.images, split.labels):
                 if tensor is not None:
                     digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-                    digest.update(tensor.contiguous().numpy().data)
+                    digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:

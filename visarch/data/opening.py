@@ -22,7 +22,7 @@ KINDS = "'digits', a folder of images, or an .npz or .npy file"
 
 
 def open_data(
-    data: str,
+    data: str | Path,
     *,
     image_size: int | tuple[int, ...] | None = None,
     channels: int | None = None,
@@ -44,6 +44,7 @@ def open_data(
         raise ValueError(
             f"image_size={image_size} and channels={channels} contradict like={like}; give either"
         )
+    data = os.fspath(data)
     if not data:
         raise UserError(f"--data is empty; give {KINDS}.")
     path = Path(data).expanduser()
@@ -56,7 +57,10 @@ def open_data(
                 "an .npz or .npy file."
             )
     if data == "digits":
-        return open_digits(data, image_size=image_size, channels=channels, like=like)
+        digits = open_digits(image_size=image_size, channels=channels, like=like)
+        if path.exists():
+            digits.reasons.append(("source", "the embedded digits", "./digits is the one here"))
+        return digits
     if path.is_dir():
         return open_folder(
             data, image_size=image_size, channels=channels, like=like, progress=progress

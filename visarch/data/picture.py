@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF")
 
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
-TRANSPARENT = "has transparent parts, which were laid on white"
-ANIMATED = "has several frames or pages, of which the first is used"
+TRANSPARENT = "transparent parts, which are laid on white"
+ANIMATED = "several frames or pages, of which the first is used"
 
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -119,7 +120,8 @@ def warnings_as_notes() -> Iterator[None]:
     """
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        getattr(_reading, "notes", []).append(f"makes Pillow warn: {message}")
+        text = re.sub(r"\d+", "…", str(message))  # one note, not one for each number
+        getattr(_reading, "notes", []).append(f"a warning from Pillow: {text}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -129,13 +131,17 @@ def warnings_as_notes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    head = b""
     try:
-        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
-            yield image
+        with open(path, "rb") as file:
+            head = file.read(512)
+            file.seek(0)
+            with Image.open(file, formats=_FORMATS) as image:
+                yield image
     except UnreadableImage:
         raise
     except Exception as error:  # a damaged file makes decoders raise nearly anything
-        raise UnreadableImage(_explain(path, error)) from error
+        raise UnreadableImage(_explain(error, head)) from error
 
 
 def _in_bytes(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -199,14 +205,13 @@ def _is_animated(image: Image.Image) -> bool:
         return True
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _explain(error: Exception, head: bytes) -> str:
+    """Why a file with these first bytes made Pillow raise this."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror.lower()}"
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return f"has more than {limit:.0f} million pixels, which is refused as a likely attack"
-    with open(path, "rb") as file:
-        head = file.read(512)
     if not head:
         return "is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):

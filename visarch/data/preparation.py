@@ -94,12 +94,14 @@ class Preparation:
 
 
 def spatial_size(image_size: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """An image size as it was asked for, one number per dimension.
+    """An image size as it was asked for, with one number for each dimension or one for all.
 
     Raises:
         UserError: it has another number of dimensions, or a side below 1.
     """
-    size = (image_size,) * ndim if isinstance(image_size, int) else tuple(image_size)
+    size = (image_size,) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) == 1:
+        size *= ndim
     if len(size) != ndim or min(size) < 1:
         sides = "one number" if ndim == 1 else f"one number, or {ndim} of them"
         raise UserError(

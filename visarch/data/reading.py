@@ -19,6 +19,7 @@ from visarch.data.picture import (
     read_size,
     warnings_as_notes,
 )
+from visarch.data.preparation import times
 from visarch.errors import UserError
 
 LARGEST_KEPT = 256
@@ -74,7 +75,8 @@ def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
         )
     short = median_low(min(size) for size in sizes)
     side = min(max(short // 8 * 8, 8), LARGEST_CHOSEN)
-    smallest, largest = (f"{h}×{w}" for h, w in (min(counts), max(counts)))
+    by_area = sorted(counts, key=lambda size: (size[0] * size[1], size))
+    smallest, largest = times(by_area[0]), times(by_area[-1])
     have = f"sizes run from {smallest} to {largest}" if len(counts) > 1 else f"all are {largest}"
     why = f"{have}; resized to fill it and center-cropped"
     if short > LARGEST_CHOSEN:
@@ -129,7 +131,7 @@ def _require_memory(count: int, size: Size) -> None:
     available = psutil.virtual_memory().available
     if needed > available:
         raise UserError(
-            f"{count} images of {size[0]}×{size[1]} need {needed / 2**30:.1f} GiB of memory while "
+            f"{count} images of {times(size)} need {needed / 2**30:.1f} GiB of memory while "
             f"they are read; {available / 2**30:.1f} GiB are free. Give a smaller --image-size "
             f"than {max(size)}, or fewer images."
         )
