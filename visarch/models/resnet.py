@@ -10,7 +10,6 @@ For a 3 × 32 × 32 image, ResNet-50 is
     y  ← AvgPool(z₄)                                          2048
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 from jaxtyping import Float
@@ -20,52 +19,12 @@ from torch.nn import functional
 from visarch.blocks.convolution import Conv, check_input
 from visarch.blocks.normalization import BatchNorm
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
+from visarch.models.config import ResNetConfig
 from visarch.models.pretrained import Pretrained
 
 ResBlockRes = BottleneckBlock  # the note's name for the bottleneck block with C' → 4C'
 
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """What a ResNet is made of; the defaults are the note's ResNet-50."""
-
-    in_channels: int = 3
-    """channels of the image"""
-    num_classes: int | None = None
-    """outputs of the linear classifier on top; none: the network ends at the pooled features"""
-    block: Literal["bottleneck", "residual"] = "bottleneck"
-    """ResBlockRes (C → C' → C' → 4C'), or the lecture's two-convolution block"""
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    """B: blocks in each stack"""
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    """C': intermediate channels of each stack"""
-    stem: Literal["small", "large"] = "small"
-    """first layer: 3×3 convolution for small images; 7×7 and max-pool for photographs"""
-    dropout: float = 0.0
-    """probability of dropping a feature before the classifier"""
-    ndim: int = 2
-    """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depths", tuple(self.depths))  # JSON has lists
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.depths or len(self.depths) != len(self.widths) or min(self.depths) < 1:
-            raise ValueError(
-                f"ResNetConfig: depths {self.depths} and widths {self.widths} must be equally "
-                "long, with at least one block in each stack"
-            )
-        if self.block not in ("bottleneck", "residual") or self.stem not in ("small", "large"):
-            raise ValueError(
-                f"ResNetConfig: block {self.block!r} must be 'bottleneck' or 'residual', "
-                f"stem {self.stem!r} must be 'small' or 'large'"
-            )
-
-    @property
-    def num_features(self) -> int:
-        """Length of the feature vector y: 4C' of the last stack, or C' for residual blocks."""
-        return self.widths[-1] * (4 if self.block == "bottleneck" else 1)
 
 
 class ResStack(nn.Sequential):

@@ -16,8 +16,6 @@ Each block of the ascent sees the z of its own number beside the y before it.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -27,62 +25,8 @@ from torch.nn import functional
 from visarch.blocks.attention import Attn
 from visarch.blocks.convolution import Conv, TransConv, check_input, crop, pad_to_multiple
 from visarch.blocks.normalization import GroupNorm
+from visarch.models.config import UNetConfig
 from visarch.models.pretrained import Pretrained
-
-AttentionForm = Literal["literal", "residual", "prenorm"]
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """What a U-Net is made of; the defaults are the note's."""
-
-    in_channels: int = 3
-    """channels of the image"""
-    out_channels: int | None = None
-    """channels of the output; none: those of the image"""
-    widths: tuple[int, ...] = (64, 128, 256, 1024)
-    """channels of each level, from full resolution down; each level halves the sides"""
-    num_blocks: int = 2
-    """residual blocks of each level on the way down (one more on the way up)"""
-    attends: tuple[bool, ...] = (False, False, True, True)
-    """which levels follow each residual block by attention"""
-    attention: AttentionForm = "literal"
-    """literal: Attn(x), the note's box; residual: x + Attn(x); prenorm: x + Attn(GroupNorm(x))"""
-    num_heads: int = 1
-    """K: attention heads"""
-    head_dim: int | None = None
-    """d: size of a head; none: channels / K"""
-    num_groups: int = 32
-    """G: groups of every GroupNorm"""
-    dropout: float = 0.1
-    """probability of dropping an input of a residual block's second convolution"""
-    context_dim: int = 256
-    """length of the context embedding u"""
-    ndim: int = 2
-    """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists
-        object.__setattr__(self, "attends", tuple(self.attends))
-        if not self.widths or len(self.attends) != len(self.widths):
-            raise ValueError(
-                f"UNetConfig: attends {self.attends} must say yes or no for each of the "
-                f"{len(self.widths)} levels in widths {self.widths}"
-            )
-        if self.num_blocks < 1:
-            raise ValueError(f"UNetConfig: num_blocks is {self.num_blocks}: it must be at least 1")
-        if self.attention not in ("literal", "residual", "prenorm"):
-            raise ValueError(
-                f"UNetConfig: attention is {self.attention!r}: it must be literal, residual or "
-                "prenorm"
-            )
-        indivisible = [width for width in self.widths if width % self.num_groups]
-        if indivisible:
-            divisor = math.gcd(*self.widths)
-            raise ValueError(
-                f"UNetConfig: num_groups {self.num_groups} does not divide the widths "
-                f"{indivisible}: choose a divisor of {divisor}, such as {math.gcd(divisor, 32)}"
-            )
 
 
 class ResBlockU(nn.Module):

@@ -11,7 +11,6 @@ position of the grid.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,79 +18,8 @@ from torch import Tensor, nn
 
 from visarch.blocks.convolution import Conv, TransConv, check_input, crop, pad_to_multiple
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
+from visarch.models.config import VAEConfig
 from visarch.models.pretrained import Pretrained
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """What a Gaussian VAE is made of: the lecture's hyper-parameters."""
-
-    image_shape: tuple[int, ...] = (1, 28, 28)
-    """(channels, height, width), or with one or three spatial sizes"""
-    latent_dim: int = 32
-    """Z: length of the latent vector z"""
-    channels: int = 64
-    """C: capacity of the network"""
-    block: Literal["residual", "bottleneck"] = "residual"
-    """what h is a stack of: residual blocks C → C → C, or bottleneck blocks C → D → D → C"""
-    inner_channels: int = 32
-    """D: inner capacity of a bottleneck block"""
-    kernel_size: int = 3
-    """k: side of the convolutions' windows"""
-    depth: int = 4
-    """L: blocks in each h"""
-    patch_size: int = 4
-    """p: side of the patch that one position of the grid stands for; 1 is the lecture's 1×1 f_in"""
-    dropout: float = 0.0
-    """probability of dropping an input of each block's last convolution"""
-    covariance: Literal["diagonal", "full"] = "diagonal"
-    """posterior covariance Σ(x): diagonal, or full through its Cholesky factor"""
-    sigma: Literal["constant", "learned", "predicted"] = "predicted"
-    """the decoder's σ: a constant, one learned number, or predicted for each image"""
-    initial_sigma: float = 0.1
-    """value of the constant σ, or the value that the other two start from"""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))  # JSON has lists
-        if not 2 <= len(self.image_shape) <= 4 or min(self.image_shape) < 1:
-            raise ValueError(
-                f"VAEConfig: image_shape is {self.image_shape}: it must be channels followed by "
-                "one, two or three spatial sizes, each at least 1"
-            )
-        for name in ("latent_dim", "channels", "inner_channels", "kernel_size", "patch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"VAEConfig: {name} is {getattr(self, name)}: it must be at least 1"
-                )
-        if self.depth < 0:
-            raise ValueError(f"VAEConfig: depth is {self.depth}: it must be at least 0")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"VAEConfig: dropout is {self.dropout}: it must lie in [0, 1)")
-        if not self.initial_sigma > 0:
-            raise ValueError(
-                f"VAEConfig: initial_sigma is {self.initial_sigma}: it must be positive"
-            )
-        choices = {
-            "block": ("residual", "bottleneck"),
-            "covariance": ("diagonal", "full"),
-            "sigma": ("constant", "learned", "predicted"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"VAEConfig: {name} is {getattr(self, name)!r}: "
-                    f"it must be one of {', '.join(allowed)}"
-                )
-
-    @property
-    def ndim(self) -> int:
-        """Number of spatial axes."""
-        return len(self.image_shape) - 1
-
-    @property
-    def grid_shape(self) -> tuple[int, ...]:
-        """(C, ⌈H / p⌉, …): the shape on which h works."""
-        return self.channels, *(-(-size // self.patch_size) for size in self.image_shape[1:])
 
 
 @dataclass(frozen=True)
@@ -168,8 +96,8 @@ class GaussianEncoder(nn.Module):
     numbers that f_var gives are Σ^{1/2}'s logarithms where they must be positive: all of them for
     a diagonal Σ, those on the diagonal of the lower-triangular factor for a full one.
 
-    f_var starts near zero, that is Σ near I: an untrained full factor would otherwise have
-    variances that grow with Z.
+    Σ^{1/2} starts near ``initial_scale`` · I: well below the prior, so that what the latents say
+    reaches the decoder from the first step on, instead of being drowned in noise.
 
     Shapes: (b, C_in, H, …) → posterior over (b, Z).
 
@@ -183,16 +111,18 @@ class GaussianEncoder(nn.Module):
         super().__init__()
         self.config = config
         latents, patch = config.latent_dim, config.patch_size
-        num_scales = latents if config.covariance == "diagonal" else latents * (latents + 1) // 2
         grid = math.prod(config.grid_shape)
         self.f_in = Conv(
             config.image_shape[0], config.channels, patch, stride=patch, ndim=config.ndim
         )
         self.h = _convnet(config)
         self.f_mean = nn.Linear(grid, latents)
-        self.f_var = nn.Linear(grid, num_scales)
+        nn.init.orthogonal_(self.f_mean.weight)
+        log_scale = torch.full((latents,), math.log(config.initial_scale))
+        start = log_scale if config.covariance == "diagonal" else _tril(log_scale.diag())
+        self.f_var = nn.Linear(grid, len(start))
         nn.init.normal_(self.f_var.weight, std=0.1 / math.sqrt(grid * latents))
-        nn.init.zeros_(self.f_var.bias)
+        self.f_var.bias.data.copy_(start)
 
     def forward(self, x: Float[Tensor, "b c *spatial"]) -> GaussianPosterior:
         config = self.config
@@ -232,6 +162,7 @@ class GaussianDecoder(nn.Module):
         channels, patch = config.image_shape[0], config.patch_size
         grid = math.prod(config.grid_shape)
         self.f_in = nn.Linear(config.latent_dim, grid)
+        nn.init.orthogonal_(self.f_in.weight)
         self.h = _convnet(config)
         self.f_mean = TransConv(config.channels, channels, patch, stride=patch, ndim=config.ndim)
         log_sigma = torch.tensor(math.log(config.initial_sigma))
@@ -302,16 +233,22 @@ class GaussianVAE(nn.Module, Pretrained):
 
 
 def _convnet(config: VAEConfig) -> nn.Sequential:
-    """h: L residual or bottleneck blocks that keep the grid's shape."""
+    """h: L residual or bottleneck blocks that keep the grid's shape.
+
+    The γ before each shortcut starts small: an untrained h is close to ReLU, and the VAE close to
+    a linear one, from where it learns much faster.
+    """
     blocks: list[nn.Module] = []
     for _ in range(config.depth):
+        block: ResidualBlock | BottleneckBlock
         if config.block == "residual":
-            block: nn.Module = ResidualBlock(
+            block = ResidualBlock(
                 config.channels,
                 kernel_size=config.kernel_size,
                 dropout=config.dropout,
                 ndim=config.ndim,
             )
+            last = block.norm2
         else:
             block = BottleneckBlock(
                 config.channels,
@@ -320,13 +257,21 @@ def _convnet(config: VAEConfig) -> nn.Sequential:
                 dropout=config.dropout,
                 ndim=config.ndim,
             )
+            last = block.norm3
+        nn.init.constant_(last.weight, 0.1)
         blocks.append(block)
     return nn.Sequential(*blocks)
 
 
 def _cholesky_factor(entries: Float[Tensor, "b n"], size: int) -> Float[Tensor, "b z z"]:
     """The lower-triangular matrix with these entries row by row, exp taken on its diagonal."""
-    row, column = torch.tril_indices(size, size, device=entries.device)
+    row, column = torch.tril_indices(size, size, device=entries.device)  # the order of _tril
     factor = entries.new_zeros(len(entries), size, size)
     factor[:, row, column] = torch.where(row == column, entries.exp(), entries)
     return factor
+
+
+def _tril(matrix: Float[Tensor, "z z"]) -> Float[Tensor, " n"]:
+    """The entries of a matrix on and below its diagonal, row by row."""
+    row, column = torch.tril_indices(*matrix.shape)
+    return matrix[row, column]

@@ -1,0 +1,191 @@
+"""What the three models are made of: the dataclasses behind their constructors, files and flags.
+
+They stand beside the network files, not in them, because the command line reads its flags from them
+and imports no torch before it has to.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """What a ResNet is made of; the defaults are the note's ResNet-50."""
+
+    in_channels: int = 3
+    """channels of the image"""
+    num_classes: int | None = None
+    """outputs of the linear classifier on top; none: the network ends at the pooled features"""
+    block: Literal["bottleneck", "residual"] = "bottleneck"
+    """ResBlockRes (C → C' → C' → 4C'), or the lecture's two-convolution block"""
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    """B: blocks in each stack"""
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    """C': intermediate channels of each stack"""
+    stem: Literal["small", "large"] = "small"
+    """first layer: 3×3 convolution for small images; 7×7 and max-pool for photographs"""
+    dropout: float = 0.0
+    """probability of dropping a feature before the classifier"""
+    ndim: int = 2
+    """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depths", tuple(self.depths))  # JSON has lists
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.depths or len(self.depths) != len(self.widths) or min(self.depths) < 1:
+            raise ValueError(
+                f"ResNetConfig: depths {self.depths} and widths {self.widths} must be equally "
+                "long, with at least one block in each stack"
+            )
+        if self.block not in ("bottleneck", "residual") or self.stem not in ("small", "large"):
+            raise ValueError(
+                f"ResNetConfig: block {self.block!r} must be 'bottleneck' or 'residual', "
+                f"stem {self.stem!r} must be 'small' or 'large'"
+            )
+
+    @property
+    def num_features(self) -> int:
+        """Length of the feature vector y: 4C' of the last stack, or C' for residual blocks."""
+        return self.widths[-1] * (4 if self.block == "bottleneck" else 1)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a U-Net is made of; the defaults are the note's."""
+
+    in_channels: int = 3
+    """channels of the image"""
+    out_channels: int | None = None
+    """channels of the output; none: those of the image"""
+    widths: tuple[int, ...] = (64, 128, 256, 1024)
+    """channels of each level, from full resolution down; each level halves the sides"""
+    num_blocks: int = 2
+    """residual blocks of each level on the way down (one more on the way up)"""
+    attends: tuple[bool, ...] = (False, False, True, True)
+    """which levels follow each residual block by attention"""
+    attention: Literal["literal", "residual", "prenorm"] = "literal"
+    """literal: Attn(x), the note's box; residual: x + Attn(x); prenorm: x + Attn(GroupNorm(x))"""
+    num_heads: int = 1
+    """K: attention heads"""
+    head_dim: int | None = None
+    """d: size of a head; none: channels / K"""
+    num_groups: int = 32
+    """G: groups of every GroupNorm"""
+    dropout: float = 0.1
+    """probability of dropping an input of a residual block's second convolution"""
+    context_dim: int = 256
+    """length of the context embedding u"""
+    ndim: int = 2
+    """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists
+        object.__setattr__(self, "attends", tuple(self.attends))
+        if not self.widths or len(self.attends) != len(self.widths):
+            raise ValueError(
+                f"UNetConfig: attends {self.attends} must say yes or no for each of the "
+                f"{len(self.widths)} levels in widths {self.widths}"
+            )
+        if self.num_blocks < 1:
+            raise ValueError(f"UNetConfig: num_blocks is {self.num_blocks}: it must be at least 1")
+        if self.attention not in ("literal", "residual", "prenorm"):
+            raise ValueError(
+                f"UNetConfig: attention is {self.attention!r}: it must be literal, residual or "
+                "prenorm"
+            )
+        indivisible = [width for width in self.widths if width % self.num_groups]
+        if indivisible:
+            divisor = math.gcd(*self.widths)
+            raise ValueError(
+                f"UNetConfig: num_groups {self.num_groups} does not divide the widths "
+                f"{indivisible}: choose a divisor of {divisor}, such as {math.gcd(divisor, 32)}"
+            )
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """What a Gaussian VAE is made of: the lecture's hyper-parameters."""
+
+    image_shape: tuple[int, ...] = (1, 28, 28)
+    """(channels, height, width), or with one or three spatial sizes"""
+    latent_dim: int = 32
+    """Z: length of the latent vector z"""
+    channels: int = 64
+    """C: capacity of the network"""
+    block: Literal["residual", "bottleneck"] = "residual"
+    """what h is a stack of: residual blocks C → C → C, or bottleneck blocks C → D → D → C"""
+    inner_channels: int = 32
+    """D: inner capacity of a bottleneck block"""
+    kernel_size: int = 3
+    """k: side of the convolutions' windows"""
+    depth: int = 4
+    """L: blocks in each h"""
+    patch_size: int = 0
+    """p: side of the patch behind each position of the grid; 1: the lecture's 1×1 f_in; 0: inferred
+    as the smallest power of two that leaves at most 64 positions"""
+    dropout: float = 0.0
+    """probability of dropping an input of each block's last convolution"""
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    """posterior covariance Σ(x): diagonal, or full through its Cholesky factor"""
+    sigma: Literal["constant", "learned", "predicted"] = "predicted"
+    """the decoder's σ: a constant, one learned number, or predicted for each image"""
+    initial_sigma: float = 0.1
+    """value of the constant σ, or the value that the other two start from"""
+    initial_scale: float = 0.1
+    """standard deviation that the posterior starts from; at 1 it would start as the prior"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_shape", tuple(self.image_shape))  # JSON has lists
+        if not 2 <= len(self.image_shape) <= 4 or min(self.image_shape) < 1:
+            raise ValueError(
+                f"VAEConfig: image_shape is {self.image_shape}: it must be channels followed by "
+                "one, two or three spatial sizes, each at least 1"
+            )
+        if self.patch_size == 0:
+            object.__setattr__(self, "patch_size", _smallest_patch(self.image_shape[1:]))
+        for name in ("latent_dim", "channels", "inner_channels", "kernel_size", "patch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"VAEConfig: {name} is {getattr(self, name)}: it must be at least 1"
+                )
+        if self.depth < 0:
+            raise ValueError(f"VAEConfig: depth is {self.depth}: it must be at least 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"VAEConfig: dropout is {self.dropout}: it must lie in [0, 1)")
+        for name in ("initial_sigma", "initial_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"VAEConfig: {name} is {getattr(self, name)}: it must be positive")
+        choices = {
+            "block": ("residual", "bottleneck"),
+            "covariance": ("diagonal", "full"),
+            "sigma": ("constant", "learned", "predicted"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"VAEConfig: {name} is {getattr(self, name)!r}: "
+                    f"it must be one of {', '.join(allowed)}"
+                )
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.image_shape) - 1
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """(C, ⌈H / p⌉, …): the shape on which h works."""
+        return self.channels, *_num_patches(self.image_shape[1:], self.patch_size)
+
+
+def _smallest_patch(sizes: tuple[int, ...], most: int = 64) -> int:
+    """The smallest power of two whose patches cut an image into at most ``most`` pieces."""
+    patch = 1
+    while math.prod(_num_patches(sizes, patch)) > most:
+        patch *= 2
+    return patch
+
+
+def _num_patches(sizes: tuple[int, ...], patch: int) -> list[int]:
+    return [-(-size // patch) for size in sizes]
