@@ -66,7 +66,7 @@ def test_the_noise_has_the_distribution_it_names():
     normal, uniform, integers = noise.normal(100), noise.uniform(100), noise.integers(5, 100)
     assert normal.mean().abs() < 0.02
     assert (normal.std() - 1).abs() < 0.02
-    assert 0 <= uniform.min()
+    assert uniform.min() >= 0
     assert uniform.max() < 1
     assert (uniform.mean() - 0.5).abs() < 0.01
     assert integers.unique().tolist() == [0, 1, 2, 3, 4]

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,8 +21,8 @@ def test_it_rises_to_the_peak_then_never_rises_and_stays_positive(total, warmup_
     rates = [learning_rate(settings, step, total) for step in range(total)]
     peak = settings.warmup_steps
     assert all(0 < rate <= 0.5 for rate in rates)
-    assert all(a < b for a, b in zip(rates[:peak], rates[1 : peak + 1], strict=False))
-    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(rates[: peak + 1]))
+    assert all(a >= b for a, b in pairwise(rates[peak:]))
     if total > peak:
         assert rates[peak] == 0.5
 

@@ -1,10 +1,7 @@
-"""A task in miniature: a convolution, BatchNorm and dropout that learn to shrink noise.
-
-Run as a script, it trains in a process of its own: `python toy.py SETTINGS.json`.
-"""
+"""A task in miniature: a convolution, BatchNorm and dropout that learn to shrink noise."""
 
 import hashlib
-import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from visarch.training.config import TrainConfig
+from visarch.training.devices import make_accelerator, processes
 from visarch.training.loop import Result, train
 from visarch.training.randomness import StepNoise
+from visarch.training.trainer import Trainer
 
 
 @dataclass
@@ -90,7 +89,7 @@ def toy_model(width: int = 4, dropout: float = 0.2) -> ToyModel:
 
 
 class ToyTask:
-    """Denoise; `spoil(step, loss)` may change the loss of a step, `sabotage` the model's output."""
+    """Denoise; `spoil(step, loss)` may change the loss, `at_step(step)` may do anything."""
 
     name = "toy"
     metric = ("error", "min")
@@ -98,16 +97,16 @@ class ToyTask:
     def __init__(
         self,
         spoil: Callable[[int, Tensor], Tensor] = lambda step, loss: loss,
-        after_step: Callable[[int], None] = lambda step: None,
+        at_step: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.spoil = spoil
-        self.after_step = after_step
+        self.at_step = at_step
         self.evaluations = 0
 
     def loss(
         self, model: nn.Module, batch: ToyBatch, noise: StepNoise
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        self.after_step(noise.step)
+        self.at_step(noise.step)
         noisy = batch.images + 0.1 * noise.normal(*batch.images.shape[1:])
         error = (model(noisy) - batch.images).square().mean()
         return self.spoil(noise.step, error), {"error": error}
@@ -142,14 +141,20 @@ def settings(out: Path, **changes: object) -> TrainConfig:
 
 
 def run(out: Path, task: ToyTask | None = None, **changes: object) -> Result:
+    """Train the toy, to its end or a signal."""
     return train(task or ToyTask(), toy_model(), toy_data(), settings(out, **changes), quiet=True)
 
 
-if __name__ == "__main__":
+def toy_trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Trainer:
+    """A trainer without a loop around it."""
+    config = settings(out, **changes)
+    accelerator = make_accelerator(config, processes(config), out)
+    data = toy_data().splits["train"]
+    return Trainer(task or ToyTask(), toy_model(), data, config, accelerator)
+
+
+def run_here(out: Path, changes: dict, environment: dict | None = None) -> None:
+    """Train in this process and end it with the run's exit code."""
     torch.set_num_threads(1)
-    arguments = json.loads(sys.argv[1])
-    quiet = arguments.pop("quiet", True)
-    result = train(
-        ToyTask(), toy_model(), toy_data(), settings(arguments.pop("out"), **arguments), quiet=quiet
-    )
-    raise SystemExit(result.exit_code)
+    os.environ.update(environment or {})
+    sys.exit(run(out, **changes).exit_code)

@@ -24,6 +24,7 @@ from visarch.training.atomic import remove_leftovers, replace_files, replace_tex
 from visarch.training.config import TrainConfig, to_yaml
 
 CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
+LOCK = ".lock"
 
 
 def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> Path:
@@ -54,17 +55,18 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.resumed = (path / CONFIG).exists()
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file; give a folder, or a name for a new one.")
-        if not self.resumed and path.is_dir() and any(p.name[0] != "." for p in path.iterdir()):
+        ours = (path / CONFIG).exists() or (path / LOCK).exists()
+        if path.is_dir() and not ours and any(path.iterdir()):
             raise UserError(
                 f"--out {path} has other things in it and is not a run folder (it has no "
                 f"{CONFIG}); give an empty folder or a name for a new one."
             )
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path / LOCK)
         for folder in (self.samples, self.checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path / ".lock")
+            folder.mkdir(exist_ok=True)
         for folder in (path, self.checkpoints):
             remove_leftovers(folder)
         self._columns = self._read_columns()
