@@ -1,7 +1,6 @@
 """A task in miniature: a convolution, BatchNorm and dropout that learn to shrink noise."""
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from PIL import Image
 from torch import Tensor, nn
 
+from visarch.errors import UserError
 from visarch.training.config import TrainConfig
 from visarch.training.devices import make_accelerator, processes
 from visarch.training.loop import Result, train
@@ -153,8 +153,10 @@ def toy_trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Tr
     return Trainer(task or ToyTask(), toy_model(), data, config, accelerator)
 
 
-def run_here(out: Path, changes: dict, environment: dict | None = None) -> None:
-    """Train in this process and end it with the run's exit code."""
+def run_here(out: Path, changes: dict) -> None:
+    """Train in this process and end it with the exit code that the command line would have."""
     torch.set_num_threads(1)
-    os.environ.update(environment or {})
-    sys.exit(run(out, **changes).exit_code)
+    try:
+        sys.exit(run(out, **changes).exit_code)
+    except UserError:
+        sys.exit(2)

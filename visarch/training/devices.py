@@ -23,8 +23,7 @@ def processes(config: TrainConfig) -> PartialState:
     """
     device = _device(config.device)
     # Accelerate keeps one state per Python process; an earlier run may have had another device.
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
     if device is None or device.type == "cpu":
         return PartialState(cpu=device is not None)
     previous = os.environ.get("ACCELERATE_TORCH_DEVICE")

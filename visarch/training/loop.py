@@ -75,12 +75,13 @@ def train(
     state = processes(config)
     check_devices(config, state)
     path, folder = _open_folder(config, task, state)
+    accelerator = make_accelerator(config, state, path)
     try:
-        accelerator = make_accelerator(config, state, path)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         reporter = Reporter(quiet=quiet or folder is None, device=state.device)
         return Session(trainer, data, path, folder, reporter, started).go()
     finally:
+        accelerator.end_training()
         if folder:
             folder.close()
 
@@ -220,7 +221,6 @@ class Session:
         if self.folder:
             self.folder.save_model(model)
             self.folder.write_json(EVALUATION, {"step": trainer.num_steps, "metrics": metrics})
-        self.accelerator.end_training()
         self.reporter.say(f"Finished after {trainer.num_steps} steps. Run folder: {self.path}")
         return self._result(metrics)
 
