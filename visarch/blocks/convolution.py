@@ -24,10 +24,12 @@ def conv_output_size(size: int, kernel_size: int, stride: int = 1, padding: int 
     """Side of a convolution's output: ⌊(H + 2P − F) / S⌋ + 1.
 
     Raises:
-        ValueError: if the window F is larger than the padded side H + 2P.
+        ValueError: for sizes that are not positive integers, or if the window F is larger than the
+            padded side H + 2P.
 
     Source: note, Lemma 1.1.
     """
+    _check_window("conv_output_size", size, kernel_size, stride, padding)
     if kernel_size > size + 2 * padding:
         raise ValueError(
             f"kernel_size F = {kernel_size} does not fit a side of {size} padded by {padding} on "
@@ -40,10 +42,12 @@ def trans_conv_output_size(size: int, kernel_size: int, stride: int = 1, padding
     """Side of a transposed convolution's output: (H − 1)S + F − 2P.
 
     Raises:
-        ValueError: if P exceeds F − 1, or if nothing would be left.
+        ValueError: for sizes that are not positive integers, P > F − 1, or if nothing would be
+            left.
 
     Source: note, Lemma 1.3.
     """
+    _check_window("trans_conv_output_size", size, kernel_size, stride, padding)
     _check_implicit_padding(kernel_size, padding)
     output = (size - 1) * stride + kernel_size - 2 * padding
     if output < 1:
@@ -95,9 +99,13 @@ class Conv(nn.Module):
     def forward(self, x: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b d *out"]:
         check_input("Conv", x, self.in_channels, self.ndim)
         for size in x.shape[2:]:
-            conv_output_size(size, self.kernel_size, self.stride, self.padding)
+            self.output_size(size)
         convolve = _CONVOLUTION[self.ndim]
         return convolve(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+    def output_size(self, size: int) -> int:
+        """Side of the output for one side of the input, as :func:`conv_output_size`."""
+        return conv_output_size(size, self.kernel_size, self.stride, self.padding)
 
     def extra_repr(self) -> str:
         return _describe(self)
@@ -141,7 +149,11 @@ class SameConv(Conv):
         y = super().forward(x)
         if self.kernel_size % 2 == 1:
             return y
-        return crop(y, [-(-size // self.stride) for size in x.shape[2:]])
+        return crop(y, [self.output_size(size) for size in x.shape[2:]])
+
+    def output_size(self, size: int) -> int:
+        """⌈H / S⌉."""
+        return -(-size // self.stride)
 
 
 class ConvLayer(nn.Module):
@@ -247,7 +259,7 @@ def conv_matrix(conv: Conv, input_shape: tuple[int, ...]) -> Tensor:
             f"it must be (C, …) with C = {conv.in_channels} and {conv.ndim} spatial sizes"
         )
     out_channels, window, device = conv.out_channels, conv.kernel_size, conv.weight.device
-    out_sizes = [conv_output_size(n, window, conv.stride, conv.padding) for n in sizes]
+    out_sizes = [conv.output_size(size) for size in sizes]
 
     # Which input pixel each window element meets, axis by axis: (H', F).
     pixels = [
@@ -291,15 +303,16 @@ def implicit_conv(trans_conv: TransConv) -> Conv:
 
     Source: note, Fact 1.4.
     """
-    conv = Conv(
-        trans_conv.out_channels,
-        trans_conv.in_channels,
-        trans_conv.kernel_size,
-        stride=trans_conv.stride,
-        padding=trans_conv.padding,
-        bias=False,
-        ndim=trans_conv.ndim,
-    )
+    with torch.device("meta"):  # its own weight would only be thrown away
+        conv = Conv(
+            trans_conv.out_channels,
+            trans_conv.in_channels,
+            trans_conv.kernel_size,
+            stride=trans_conv.stride,
+            padding=trans_conv.padding,
+            bias=False,
+            ndim=trans_conv.ndim,
+        )
     conv.weight = trans_conv.weight
     return conv
 
@@ -349,12 +362,18 @@ def _check_sizes(
 ) -> None:
     _check_positive(box, "in_channels", in_channels)
     _check_positive(box, "out_channels", out_channels)
-    _check_positive(box, "kernel_size", kernel_size)
-    _check_positive(box, "stride", stride)
-    if not isinstance(padding, int) or padding < 0:
-        raise ValueError(f"{box}: padding is {padding!r}: it must be an integer of at least 0")
+    _check_window(box, 1, kernel_size, stride, padding)
     if ndim not in (1, 2, 3):
         raise ValueError(f"{box}: ndim is {ndim!r}: it must be 1, 2 or 3")
+
+
+def _check_window(place: str, size: int, kernel_size: int, stride: int, padding: int) -> None:
+    # Sizes are symbols while a program is exported: they are compared, not asked for their type.
+    if size < 1 or kernel_size < 1 or stride < 1 or padding < 0:
+        raise ValueError(
+            f"{place}: size {size}, kernel_size {kernel_size} and stride {stride} must be at least "
+            f"1, and padding {padding} at least 0"
+        )
 
 
 def _check_positive(box: str, name: str, value: int) -> None:

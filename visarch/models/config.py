@@ -5,8 +5,9 @@ and imports no torch before it has to.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -19,30 +20,28 @@ class ResNetConfig:
     """outputs of the linear classifier on top; none: the network ends at the pooled features"""
     block: Literal["bottleneck", "residual"] = "bottleneck"
     """ResBlockRes (C → C' → C' → 4C'), or the lecture's two-convolution block"""
-    depths: tuple[int, ...] = (3, 4, 6, 3)
+    depths: Sequence[int] = (3, 4, 6, 3)
     """B: blocks in each stack"""
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: Sequence[int] = (64, 128, 256, 512)
     """C': intermediate channels of each stack"""
     stem: Literal["small", "large"] = "small"
     """first layer: 3×3 convolution for small images; 7×7 and max-pool for photographs"""
     dropout: float = 0.0
     """probability of dropping a feature before the classifier"""
-    ndim: int = 2
+    ndim: Literal[1, 2, 3] = 2
     """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))  # JSON has lists
         object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.depths or len(self.depths) != len(self.widths) or min(self.depths) < 1:
+        if len(self.depths) != len(self.widths) or not self.depths:
             raise ValueError(
                 f"ResNetConfig: depths {self.depths} and widths {self.widths} must be equally "
-                "long, with at least one block in each stack"
+                "long, with one entry for each stack"
             )
-        if self.block not in ("bottleneck", "residual") or self.stem not in ("small", "large"):
-            raise ValueError(
-                f"ResNetConfig: block {self.block!r} must be 'bottleneck' or 'residual', "
-                f"stem {self.stem!r} must be 'small' or 'large'"
-            )
+        _at_least_one(self, "in_channels", "num_classes", "depths", "widths")
+        _one_of(self, "block", "stem", "ndim")
+        _probability(self, "dropout")
 
     @property
     def num_features(self) -> int:
@@ -58,11 +57,11 @@ class UNetConfig:
     """channels of the image"""
     out_channels: int | None = None
     """channels of the output; none: those of the image"""
-    widths: tuple[int, ...] = (64, 128, 256, 1024)
+    widths: Sequence[int] = (64, 128, 256, 1024)
     """channels of each level, from full resolution down; each level halves the sides"""
     num_blocks: int = 2
     """residual blocks of each level on the way down (one more on the way up)"""
-    attends: tuple[bool, ...] = (False, False, True, True)
+    attends: Sequence[bool] = (False, False, True, True)
     """which levels follow each residual block by attention"""
     attention: Literal["literal", "residual", "prenorm"] = "literal"
     """literal: Attn(x), the note's box; residual: x + Attn(x); prenorm: x + Attn(GroupNorm(x))"""
@@ -76,24 +75,21 @@ class UNetConfig:
     """probability of dropping an input of a residual block's second convolution"""
     context_dim: int = 256
     """length of the context embedding u"""
-    ndim: int = 2
+    ndim: Literal[1, 2, 3] = 2
     """spatial axes: 1 for signals, 2 for images, 3 for volumes"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists
         object.__setattr__(self, "attends", tuple(self.attends))
-        if not self.widths or len(self.attends) != len(self.widths):
+        if len(self.attends) != len(self.widths) or not self.widths:
             raise ValueError(
                 f"UNetConfig: attends {self.attends} must say yes or no for each of the "
                 f"{len(self.widths)} levels in widths {self.widths}"
             )
-        if self.num_blocks < 1:
-            raise ValueError(f"UNetConfig: num_blocks is {self.num_blocks}: it must be at least 1")
-        if self.attention not in ("literal", "residual", "prenorm"):
-            raise ValueError(
-                f"UNetConfig: attention is {self.attention!r}: it must be literal, residual or "
-                "prenorm"
-            )
+        _at_least_one(self, "in_channels", "out_channels", "widths", "num_blocks", "num_heads")
+        _at_least_one(self, "head_dim", "num_groups", "context_dim")
+        _one_of(self, "attention", "ndim")
+        _probability(self, "dropout")
         indivisible = [width for width in self.widths if width % self.num_groups]
         if indivisible:
             divisor = math.gcd(*self.widths)
@@ -107,7 +103,7 @@ class UNetConfig:
 class VAEConfig:
     """What a Gaussian VAE is made of: the lecture's hyper-parameters."""
 
-    image_shape: tuple[int, ...] = (1, 28, 28)
+    image_shape: Sequence[int] = (1, 28, 28)
     """(channels, height, width), or with one or three spatial sizes"""
     latent_dim: int = 32
     """Z: length of the latent vector z"""
@@ -137,36 +133,22 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))  # JSON has lists
-        if not 2 <= len(self.image_shape) <= 4 or min(self.image_shape) < 1:
+        if not 2 <= len(self.image_shape) <= 4:
             raise ValueError(
                 f"VAEConfig: image_shape is {self.image_shape}: it must be channels followed by "
-                "one, two or three spatial sizes, each at least 1"
+                "one, two or three spatial sizes"
             )
+        _at_least_one(self, "image_shape", "latent_dim", "channels", "inner_channels")
         if self.patch_size == 0:
             object.__setattr__(self, "patch_size", _smallest_patch(self.image_shape[1:]))
-        for name in ("latent_dim", "channels", "inner_channels", "kernel_size", "patch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"VAEConfig: {name} is {getattr(self, name)}: it must be at least 1"
-                )
+        _at_least_one(self, "kernel_size", "patch_size")
         if self.depth < 0:
             raise ValueError(f"VAEConfig: depth is {self.depth}: it must be at least 0")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"VAEConfig: dropout is {self.dropout}: it must lie in [0, 1)")
+        _one_of(self, "block", "covariance", "sigma")
+        _probability(self, "dropout")
         for name in ("initial_sigma", "initial_scale"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"VAEConfig: {name} is {getattr(self, name)}: it must be positive")
-        choices = {
-            "block": ("residual", "bottleneck"),
-            "covariance": ("diagonal", "full"),
-            "sigma": ("constant", "learned", "predicted"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"VAEConfig: {name} is {getattr(self, name)!r}: "
-                    f"it must be one of {', '.join(allowed)}"
-                )
 
     @property
     def ndim(self) -> int:
@@ -179,7 +161,7 @@ class VAEConfig:
         return self.channels, *_num_patches(self.image_shape[1:], self.patch_size)
 
 
-def _smallest_patch(sizes: tuple[int, ...], most: int = 64) -> int:
+def _smallest_patch(sizes: Sequence[int], most: int = 64) -> int:
     """The smallest power of two whose patches cut an image into at most ``most`` pieces."""
     patch = 1
     while math.prod(_num_patches(sizes, patch)) > most:
@@ -187,5 +169,29 @@ def _smallest_patch(sizes: tuple[int, ...], most: int = 64) -> int:
     return patch
 
 
-def _num_patches(sizes: tuple[int, ...], patch: int) -> list[int]:
+def _num_patches(sizes: Sequence[int], patch: int) -> list[int]:
     return [-(-size // patch) for size in sizes]
+
+
+def _at_least_one(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(number is not None and number < 1 for number in numbers):
+            raise ValueError(f"{type(config).__name__}: {name} is {value}: it must be at least 1")
+
+
+def _one_of(config: Any, *names: str) -> None:
+    for name in names:
+        value, allowed = getattr(config, name), get_args(get_type_hints(type(config))[name])
+        if value not in allowed:
+            raise ValueError(
+                f"{type(config).__name__}: {name} is {value!r}: it must be one of "
+                f"{', '.join(map(str, allowed))}"
+            )
+
+
+def _probability(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    if not 0 <= value < 1:
+        raise ValueError(f"{type(config).__name__}: {name} is {value}: it must lie in [0, 1)")

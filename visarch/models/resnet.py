@@ -142,30 +142,40 @@ class ResNet(nn.Module, Pretrained):
         return y if self.classifier is None else self.classifier(self.dropout(y))
 
 
-def resnet18(num_classes: int | None = None, in_channels: int = 3, ndim: int = 2) -> ResNet:
+def resnet18(
+    num_classes: int | None = None, in_channels: int = 3, ndim: Literal[1, 2, 3] = 2
+) -> ResNet:
     """ResNet-18: two-convolution blocks, 2 + 2 + 2 + 2."""
     return ResNet(
         ResNetConfig(in_channels, num_classes, block="residual", depths=(2, 2, 2, 2), ndim=ndim)
     )
 
 
-def resnet34(num_classes: int | None = None, in_channels: int = 3, ndim: int = 2) -> ResNet:
+def resnet34(
+    num_classes: int | None = None, in_channels: int = 3, ndim: Literal[1, 2, 3] = 2
+) -> ResNet:
     """ResNet-34: two-convolution blocks, 3 + 4 + 6 + 3."""
     return ResNet(
         ResNetConfig(in_channels, num_classes, block="residual", depths=(3, 4, 6, 3), ndim=ndim)
     )
 
 
-def resnet50(num_classes: int | None = None, in_channels: int = 3, ndim: int = 2) -> ResNet:
+def resnet50(
+    num_classes: int | None = None, in_channels: int = 3, ndim: Literal[1, 2, 3] = 2
+) -> ResNet:
     """ResNet-50 (note, section 2.1): bottleneck blocks, 3 + 4 + 6 + 3; 23,500,352 parameters."""
     return ResNet(ResNetConfig(in_channels, num_classes, ndim=ndim))
 
 
-def resnet101(num_classes: int | None = None, in_channels: int = 3, ndim: int = 2) -> ResNet:
+def resnet101(
+    num_classes: int | None = None, in_channels: int = 3, ndim: Literal[1, 2, 3] = 2
+) -> ResNet:
     """ResNet-101: bottleneck blocks, 3 + 4 + 23 + 3."""
     return ResNet(ResNetConfig(in_channels, num_classes, depths=(3, 4, 23, 3), ndim=ndim))
 
 
-def resnet152(num_classes: int | None = None, in_channels: int = 3, ndim: int = 2) -> ResNet:
+def resnet152(
+    num_classes: int | None = None, in_channels: int = 3, ndim: Literal[1, 2, 3] = 2
+) -> ResNet:
     """ResNet-152: bottleneck blocks, 3 + 8 + 36 + 3."""
     return ResNet(ResNetConfig(in_channels, num_classes, depths=(3, 8, 36, 3), ndim=ndim))

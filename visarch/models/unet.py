@@ -281,12 +281,11 @@ class ContextEmbedding(nn.Module):
     Raises:
         ValueError: if a label or a vector is given to an embedding made without, or a vector is
             missing.
+        IndexError: for a label below −1 or beyond the last class.
 
     Source: note, section 2.2 (u is its input); time features as in Vaswani et al. 2017, Ho et al.
     2020; the learned "no label" as in Ho & Salimans 2022.
     """
-
-    frequencies: Tensor
 
     def __init__(
         self, dim: int = 256, *, num_classes: int | None = None, vector_dim: int | None = None
@@ -294,11 +293,13 @@ class ContextEmbedding(nn.Module):
         super().__init__()
         if dim < 16 or dim % 8:
             raise ValueError(f"ContextEmbedding: dim is {dim}: it must be a multiple of 8, ≥ 16")
+        for name, value in (("num_classes", num_classes), ("vector_dim", vector_dim)):
+            if value is not None and value < 1:
+                raise ValueError(f"ContextEmbedding: {name} is {value}: it must be at least 1")
         half = dim // 8
-        frequencies = torch.exp(-math.log(10_000) * torch.arange(half) / (half - 1))
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.num_frequencies = half
         self.time1, self.time2 = nn.Linear(2 * half, dim), nn.Linear(dim, dim)
-        self.num_classes, self.vector_dim = num_classes, vector_dim
+        self.vector_dim = vector_dim
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, dim)
         self.vector = None if vector_dim is None else nn.Linear(vector_dim, dim)
 
@@ -308,19 +309,25 @@ class ContextEmbedding(nn.Module):
         label: Int[Tensor, " b"] | None = None,
         vector: Float[Tensor, "b v"] | None = None,
     ) -> Float[Tensor, "b d"]:
-        angles = 1000 * t[:, None] * self.frequencies
-        waves = torch.cat([angles.sin(), angles.cos()], dim=1)
-        u = self.time2(swish(self.time1(waves)))
+        u = self.time2(swish(self.time1(self._waves(t))))
         return u + self._of_label(label, t) + self._of_vector(vector)
 
+    def _waves(self, t: Float[Tensor, " b"]) -> Float[Tensor, "b w"]:
+        """s(t), whose angles reach 1000: computed in 32 bits at least, whatever the model's."""
+        precise = torch.promote_types(t.dtype, torch.float32)
+        order = torch.arange(self.num_frequencies, device=t.device, dtype=precise)
+        frequencies = torch.exp(-math.log(10_000) / (self.num_frequencies - 1) * order)
+        angles = 1000 * t.to(precise)[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1).to(self.time1.weight.dtype)
+
     def _of_label(self, label: Tensor | None, t: Tensor) -> Tensor | float:
-        if self.label is None or self.num_classes is None:
+        if self.label is None:
             if label is not None:
                 raise ValueError("labels were given to a model that was made without num_classes")
             return 0.0
         if label is None:
             label = torch.full(t.shape, -1, dtype=torch.long, device=t.device)
-        return self.label(torch.where(label < 0, self.num_classes, label))
+        return self.label(label + 1)  # row 0 is that of "no label"
 
     def _of_vector(self, vector: Tensor | None) -> Tensor | float:
         if self.vector is None:

@@ -189,7 +189,7 @@ class GaussianDecoder(nn.Module):
         if config.sigma == "predicted":
             log_sigma = self.f_var(grid.flatten(1))
         else:
-            log_sigma = self.log_sigma.expand(len(z), 1)
+            log_sigma = self.log_sigma.expand(z.shape[0], 1)
         return mean, log_sigma.exp().view(-1, *(1,) * len(config.image_shape))
 
 
@@ -266,9 +266,9 @@ def _convnet(config: VAEConfig) -> nn.Sequential:
 def _cholesky_factor(entries: Float[Tensor, "b n"], size: int) -> Float[Tensor, "b z z"]:
     """The lower-triangular matrix with these entries row by row, exp taken on its diagonal."""
     row, column = torch.tril_indices(size, size, device=entries.device)  # the order of _tril
-    factor = entries.new_zeros(len(entries), size, size)
-    factor[:, row, column] = torch.where(row == column, entries.exp(), entries)
-    return factor
+    factor = entries.new_zeros(entries.shape[0], size, size)
+    factor[:, row, column] = entries
+    return factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=1, dim2=2).exp())
 
 
 def _tril(matrix: Float[Tensor, "z z"]) -> Float[Tensor, " n"]:
