@@ -205,6 +205,7 @@ def test_floating_point_images_within_0_and_1_have_16_bits(tmp_path):
     save(tmp_path / "a.tif", ramp)
     data = open_data(str(tmp_path))
     assert data.levels == 65536
+    assert data.splits["train"].images.max() == 65535
     unit = (data.splits["train"].images[0, 0].numpy() + 0.5) / 65536
     np.testing.assert_allclose(unit, ramp, atol=2**-16)
 

@@ -54,6 +54,10 @@ def test_continuous_values_are_rescaled_and_can_be_mapped_back(values):
     np.testing.assert_allclose(low + unit.numpy() * (high - low), values, rtol=1e-5, atol=1e-4)
 
 
+def test_the_upper_end_of_a_range_belongs_to_the_last_level():
+    assert Preparation((1, 3), 256).apply(np.array([[0.0, 0.5, 1.0]])).tolist() == [[0, 128, 255]]
+
+
 def test_values_off_the_scale_are_refused_not_clipped():
     with pytest.raises(ValueError, match=r"from 0 to 4096, which leave .* -0.5 to 4095.5"):
         whole_numbers(4096).apply(np.linspace(0, 4096, 4096)[None])
