@@ -57,7 +57,7 @@ def test_what_is_saved_comes_back(variant: Variant, tmp_path: Path, capfd):
 
 
 def test_the_folder_holds_a_configuration_weights_and_a_card(tmp_path: Path):
-    model = GaussianVAE(VAEConfig((1, 8, 8), channels=4, depth=1))
+    model = GaussianVAE(VAEConfig(image_shape=(1, 8, 8), channels=4, depth=1))
     saved(model, tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
     assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}

@@ -99,12 +99,10 @@ class UNetConfig:
             )
 
 
-@dataclass(frozen=True)
-class VAEConfig:
-    """What a Gaussian VAE is made of: the lecture's hyper-parameters."""
+@dataclass(frozen=True, kw_only=True)
+class VAEHyperparameters:
+    """What a Gaussian VAE is made of, whatever its images: the lecture's hyper-parameters."""
 
-    image_shape: Sequence[int] = (1, 28, 28)
-    """(channels, height, width), or with one or three spatial sizes"""
     latent_dim: int = 32
     """Z: length of the latent vector z"""
     channels: int = 64
@@ -132,23 +130,39 @@ class VAEConfig:
     """standard deviation that the posterior starts from; at 1 it would start as the prior"""
 
     def __post_init__(self) -> None:
+        _at_least_one(self, "latent_dim", "channels", "inner_channels", "kernel_size")
+        for name in ("depth", "patch_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} is {getattr(self, name)}: it must be at least 0"
+                )
+        _one_of(self, "block", "covariance", "sigma")
+        _probability(self, "dropout")
+        for name in ("initial_sigma", "initial_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} is {getattr(self, name)}: it must be positive"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig(VAEHyperparameters):
+    """What a Gaussian VAE for images of one shape is made of; ``patch_size`` is settled by it."""
+
+    image_shape: Sequence[int] = (1, 28, 28)
+    """(channels, height, width), or with one or three spatial sizes"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "image_shape", tuple(self.image_shape))  # JSON has lists
         if not 2 <= len(self.image_shape) <= 4:
             raise ValueError(
                 f"VAEConfig: image_shape is {self.image_shape}: it must be channels followed by "
                 "one, two or three spatial sizes"
             )
-        _at_least_one(self, "image_shape", "latent_dim", "channels", "inner_channels")
+        _at_least_one(self, "image_shape")
         if self.patch_size == 0:
             object.__setattr__(self, "patch_size", _smallest_patch(self.image_shape[1:]))
-        _at_least_one(self, "kernel_size", "patch_size")
-        if self.depth < 0:
-            raise ValueError(f"VAEConfig: depth is {self.depth}: it must be at least 0")
-        _one_of(self, "block", "covariance", "sigma")
-        _probability(self, "dropout")
-        for name in ("initial_sigma", "initial_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"VAEConfig: {name} is {getattr(self, name)}: it must be positive")
 
     @property
     def ndim(self) -> int:
