@@ -1,0 +1,180 @@
+"""How well a Gaussian VAE explains images: bounds on their likelihood, and what the latents do.
+
+All bounds are in nats for each image and include every constant of the densities.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from visarch.objectives.elbo import (
+    bits_per_dim,
+    elbo,
+    gaussian_log_likelihood,
+    importance_weighted_bound,
+)
+
+ACTIVE = 0.01
+"""Variance of a latent's posterior mean over the images above which it counts as active (Burda et
+al. 2016, section 5.2)."""
+
+
+class Posterior(Protocol):
+    """What is asked of q(z | x)."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    def sample(self, noise: Tensor | None = None) -> Tensor: ...
+    def log_prob(self, z: Tensor) -> Tensor: ...
+    def kl(self) -> Tensor: ...
+    def kl_per_dimension(self) -> Tensor: ...
+
+
+Encode = Callable[[Tensor], Posterior]
+Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
+Draw = Callable[[], Tensor]
+Batches = Iterable[tuple[Tensor, Draw]]
+"""Images (b, C, *spatial), and what draws standard normal noise (b, Z) for them."""
+
+
+@dataclass(frozen=True)
+class VAEMeasurement:
+    """What was measured over a set of images; iterate over it for (name, value)."""
+
+    num_dims: int
+    """D: numbers in one image."""
+    levels: int | None
+    """Values a pixel can have; none where they are continuous."""
+    reconstruction: Tensor
+    """log p(x | z) of each image (n,)."""
+    kl: Tensor
+    """KL(q(z | x) ‖ p(z)) of each image (n,)."""
+    squared_error: Tensor
+    """Mean squared error of the reconstruction of each image (n,)."""
+    sigma: Tensor
+    """σ of each image (n,)."""
+    kl_per_dimension: Tensor
+    """KL of each latent dimension's marginal, averaged over the images (Z,)."""
+    mean_variance: Tensor
+    """Variance of the posterior mean over the images (Z,)."""
+    importance_bound: Tensor | None
+    """Importance-weighted bound of each image (n,), if asked for."""
+    importance_samples: int
+
+    @property
+    def active_units(self) -> int:
+        """How many latent dimensions tell images apart."""
+        return int((self.mean_variance > ACTIVE).sum())
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        bound = self.reconstruction - self.kl
+        yield "bits/dim", self._bits(bound)
+        yield "ELBO", float(bound.mean())
+        yield "reconstruction", float(self.reconstruction.mean())
+        yield "KL", float(self.kl.mean())
+        yield "rmse", float(self.squared_error.mean().sqrt())
+        yield "sigma", float(self.sigma.mean())
+        yield "active units", float(self.active_units)
+        if self.importance_bound is not None:
+            name = f"IW-{self.importance_samples}"
+            yield f"{name} bound", float(self.importance_bound.mean())
+            yield f"{name} bits/dim", self._bits(self.importance_bound)
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of bits/dim over the images."""
+        bound = (self.reconstruction - self.kl).double()
+        if len(bound) < 2:
+            return float("nan")
+        spread = float(bound.std()) / len(bound) ** 0.5
+        return bits_per_dim(-spread, self.num_dims, None)
+
+    def _bits(self, nats: Tensor) -> float:
+        return bits_per_dim(float(nats.mean()), self.num_dims, self.levels)
+
+
+@torch.no_grad()
+def measure_vae(
+    encode: Encode,
+    decode: Decode,
+    batches: Batches,
+    *,
+    levels: int | None,
+    importance_samples: int = 0,
+) -> VAEMeasurement:
+    """Measure a VAE on images, by one posterior sample each, or by K for the tighter bound.
+
+    Args:
+        encode: images to posteriors.
+        decode: latents to (mean, σ).
+        batches: the images, dequantized if they have levels, and their noise.
+        levels: values a pixel can have, to count bits of the discrete image.
+        importance_samples: K of the importance-weighted bound; 0 leaves it out.
+
+    Raises:
+        ValueError: if there are no images.
+
+    Source: lecture, Algorithm 1; Burda et al. 2016.
+    """
+    parts: list[tuple[Tensor, ...]] = []
+    means, shape = [], None
+    for x, draw in batches:
+        shape = x.shape[1:]
+        posterior = encode(x)
+        mean, sigma = decode(posterior.sample(draw()))
+        terms = elbo(x, mean, sigma, posterior.kl())
+        error = (x - mean).square().flatten(1).mean(1)
+        weights = _log_weights(x, posterior, decode, draw, importance_samples)
+        per_dimension = posterior.kl_per_dimension()
+        parts.append((*terms, error, sigma.flatten(1).mean(1), per_dimension, weights))
+        means.append(posterior.mean)
+    if shape is None:
+        raise ValueError("there are no images to measure the VAE on")
+    reconstruction, kl, error, sigma, per_dimension, weights = map(
+        torch.cat, zip(*parts, strict=True)
+    )
+    return VAEMeasurement(
+        num_dims=shape.numel(),
+        levels=levels,
+        reconstruction=reconstruction,
+        kl=kl,
+        squared_error=error,
+        sigma=sigma,
+        kl_per_dimension=per_dimension.mean(0),
+        mean_variance=torch.cat(means).var(0, correction=0),
+        importance_bound=weights if importance_samples else None,
+        importance_samples=importance_samples,
+    )
+
+
+def collapse_warning(kl: float, active_units: int, latent_dim: int) -> str | None:
+    """What to change if the posterior has collapsed onto the prior; none if it has not.
+
+    A latent that is the same for all images tells the decoder nothing: with hardly any nats, or
+    hardly any active dimension, the VAE has learned an average image.
+    """
+    if kl >= 1 and active_units >= max(1, latent_dim // 20):
+        return None
+    return (
+        f"The posterior has collapsed: KL is {kl:.2f} nats and {active_units} of {latent_dim} "
+        "latent dimensions are active, so the latents say hardly anything about the image. Let the "
+        "reconstruction weigh more at first (--kl-warmup-steps 1000), start with a smaller σ "
+        "(--initial-sigma 0.05), or train for longer."
+    )
+
+
+def _log_weights(x: Tensor, posterior: Posterior, decode: Decode, draw: Draw, count: int) -> Tensor:
+    """The importance-weighted bound of each image from ``count`` samples, none of them kept."""
+    if count == 0:
+        return x.new_zeros(len(x))
+    log_weights = []
+    for _ in range(count):
+        z = posterior.sample(draw())
+        mean, sigma = decode(z)
+        prior = gaussian_log_likelihood(z, torch.zeros_like(z), torch.ones_like(z), 1)
+        likelihood = gaussian_log_likelihood(x, mean, sigma, x.ndim - 1)
+        log_weights.append(likelihood + prior - posterior.log_prob(z))
+    return importance_weighted_bound(torch.stack(log_weights))

@@ -1,0 +1,100 @@
+"""Training a Gaussian VAE from the command line or from Python: settings, and the whole job.
+
+Imports no torch before a training begins, so that flags are answered at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+
+from visarch.errors import UserError
+from visarch.models.config import VAEHyperparameters
+from visarch.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAETrainConfig(TrainConfig):
+    """Settings of `visarch train vae`; those of the model are the lecture's hyper-parameters."""
+
+    image_size: tuple[int, ...] | None = None
+    """Sides of the images, one number or one for each axis; inferred from the data by default."""
+    image_channels: int | None = None
+    """1 for gray, 3 for color; inferred from the data by default."""
+    shift: int = 1
+    """Augmentation: training images are moved by up to so many pixels each way; 0 leaves them."""
+    kl_warmup_steps: int = 0
+    """Steps over which the weight of the KL rises to 1; more of them if the posterior collapses."""
+    model: VAEHyperparameters = field(default_factory=VAEHyperparameters)
+    """The network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("shift", "kl_warmup_steps"):
+            self._check(name, minimum=0)
+
+
+def train_vae(config: VAETrainConfig) -> int:
+    """Open the data, make the model, train it, and leave a finished run folder with its report.
+
+    Returns:
+        The exit code: 0, or that of the signal that stopped the training.
+
+    Raises:
+        UserError: data, settings or run folder do not fit.
+        NonFiniteError: too many steps in a row were not finite.
+    """
+    import torch
+
+    from visarch.data import open_data
+    from visarch.evaluation.vae import collapse_warning
+    from visarch.models.config import VAEConfig
+    from visarch.models.vae import GaussianVAE
+    from visarch.report import write_report
+    from visarch.training.loop import train
+    from visarch.training.vae_task import VAETask
+
+    size = config.image_size
+    data = open_data(
+        config.data,
+        image_size=size[0] if size and len(size) == 1 else size,
+        channels=config.image_channels,
+    )
+    hyperparameters = VAEConfig(image_shape=data.shape, **asdict(config.model))
+    reasons = list(data.reasons)
+    if config.model.patch_size == 0:
+        grid = "×".join(map(str, hyperparameters.grid_shape[1:]))
+        why = f"smallest power of two that leaves at most 64 positions: {grid}"
+        reasons.append(("patch size", str(hyperparameters.patch_size), why))
+    if (config.steps, config.epochs, config.time) == (None, None, None):
+        config = replace(config, steps=DEFAULT_STEPS)
+        reasons.append(("steps", str(DEFAULT_STEPS), "the default; --steps, --epochs or --time"))
+    if config.shift >= min(data.shape[1:]):
+        raise UserError(
+            f"--shift is {config.shift} and the images' smallest side {min(data.shape[1:])} pixels:"
+            " it must be smaller than that; 0 leaves the images as they are."
+        )
+    for name, value, why in reasons:
+        print(f"{name}: {value} ({why})")
+    for name, why in data.skipped[:5]:
+        print(f"skipped {name}: {why}")
+    if len(data.skipped) > 5:
+        print(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
+
+    torch.manual_seed(config.seed)
+    model = GaussianVAE(hyperparameters)
+    result = train(VAETask(config, data.levels), model, data, config)
+    if result.exit_code or not result.metrics:
+        return result.exit_code
+    held_out = list(result.metrics.values())[-1]
+    warning = collapse_warning(
+        held_out["KL"], int(held_out["active units"]), hyperparameters.latent_dim
+    )
+    if warning:
+        print(warning)
+    report = write_report(result.path)
+    print(f"Report: {report}")
+    print(f"Next: visarch sample {result.path}, visarch evaluate {result.path}")
+    return 0
+
+
+DEFAULT_STEPS = 2000

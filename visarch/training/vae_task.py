@@ -1,0 +1,146 @@
+"""The Gaussian VAE as a task: Algorithm 1's loss, its metrics, and pictures of what it knows."""
+
+import io
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from visarch.data import Batch, Data, Split, dequantize, to_unit
+from visarch.data.augmentation import shift
+from visarch.evaluation.vae import Draw, VAEMeasurement, measure_vae
+from visarch.models.vae import GaussianPosterior, GaussianVAE
+from visarch.objectives.elbo import elbo
+from visarch.pictures import beside, grid
+from visarch.training.randomness import StepNoise, derive_seed
+from visarch.training.vae import VAETrainConfig
+
+_EVALUATION_BATCH = 250
+
+
+class VAETask:
+    """Algorithm 1 (lecture): minimise the negative ELBO, per dimension, averaged over the batch."""
+
+    name = "vae"
+    metric: tuple[str, Literal["min", "max"]] = ("bits/dim", "min")
+
+    def __init__(self, config: VAETrainConfig, levels: int | None) -> None:
+        self.config, self.levels = config, levels
+
+    def loss(
+        self, model: nn.Module, batch: Batch, noise: StepNoise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """−ELBO / D of one posterior sample per image, in nats per dimension."""
+        assert isinstance(model, GaussianVAE)
+        images = self._augment(batch.images, noise) if model.training else batch.images
+        x = dequantize(images, self.levels, noise.uniform(*images.shape[1:]))
+        mean, sigma, posterior = model(x, noise.normal(model.config.latent_dim))
+        posterior = GaussianPosterior(posterior.mean.float(), posterior.scale.float())
+        terms = elbo(x, mean.float(), sigma.float(), posterior.kl())
+
+        num_dims = x[0].numel()
+        weight = min(1.0, (noise.step + 1) / max(1, self.config.kl_warmup_steps))
+        loss = (weight * terms.kl - terms.reconstruction).mean() / num_dims
+        return loss, {
+            "nats/dim": -terms.value.detach().mean() / num_dims,
+            "KL": terms.kl.detach().mean(),
+            "sigma": sigma.detach().float().mean(),
+        }
+
+    def evaluate(self, model: nn.Module, split: Split, noise: StepNoise) -> dict[str, float]:
+        """bits/dim, ELBO and its parts, active units."""
+        assert isinstance(model, GaussianVAE)
+        return dict(measure(model, split, self.levels, noise))
+
+    def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
+        """Reconstructions beside originals, samples, a traversal of the liveliest latents."""
+        assert isinstance(model, GaussianVAE)
+        split = data.splits.get("test") or data.splits.get("validation") or data.splits["train"]
+        device = next(model.parameters()).device
+        x = to_unit(split.images[:_EVALUATION_BATCH].to(device), self.levels)
+        posterior = model.encode(x)
+        shown = x[:32]
+        means, _ = model.decode(posterior.mean[:32])
+        z = sample_latents(model, 64, self.config.seed)
+        samples, _ = model.decode(z)
+        return {
+            "reconstructions": beside(shown, means),
+            "samples": grid(samples, 8),
+            "traversal": traversal(model, posterior),
+            "latents": latents_chart(posterior),
+        }
+
+    def _augment(self, images: Tensor, noise: StepNoise) -> Tensor:
+        reach = self.config.shift
+        if reach == 0:
+            return images
+        return shift(images, noise.integers(2 * reach + 1, images.ndim - 2) - reach)
+
+
+def measure(
+    model: GaussianVAE,
+    split: Split,
+    levels: int | None,
+    noise: StepNoise,
+    *,
+    importance_samples: int = 0,
+) -> VAEMeasurement:
+    """Measure a VAE on a whole split; the noise of an image does not depend on the others'."""
+
+    def batches() -> Iterator[tuple[Tensor, Draw]]:
+        pieces = torch.arange(len(split)).split(_EVALUATION_BATCH)
+        for number, indices in enumerate(pieces):
+            own = noise.fork(number, len(indices))
+            images = split.read(indices).images.to(noise.device)
+            x = dequantize(images, levels, own.uniform(*images.shape[1:]))
+            yield x, lambda own=own: own.normal(model.config.latent_dim)  # type: ignore[misc]
+
+    return measure_vae(
+        model.encode,
+        model.decode,
+        batches(),
+        levels=levels,
+        importance_samples=importance_samples,
+    )
+
+
+def sample_latents(model: GaussianVAE, count: int, seed: int, first: int = 0) -> Tensor:
+    """z̃ ~ N(0, I) for images ``first``, ``first + 1``, …: number k is the same in any batch.
+
+    Shapes: (count, Z), on the model's device.
+    """
+    draws = []
+    for number in range(first, first + count):
+        generator = torch.Generator().manual_seed(derive_seed("sample", seed, number))
+        draws.append(torch.randn(model.config.latent_dim, generator=generator))
+    return torch.stack(draws).to(next(model.parameters()).device)
+
+
+def traversal(
+    model: GaussianVAE, posterior: GaussianPosterior, *, rows: int = 8, columns: int = 9
+) -> Image.Image:
+    """One row for each of the latents with the most KL: from −3 to 3 around the first image's z."""
+    liveliest = posterior.kl_per_dimension().mean(0).argsort(descending=True)[:rows]
+    values = torch.linspace(-3, 3, columns, device=posterior.mean.device)
+    z = posterior.mean[:1].repeat(len(liveliest) * columns, 1)
+    for row, latent in enumerate(liveliest.tolist()):
+        z[row * columns : (row + 1) * columns, latent] = values
+    return grid(model.decode(z)[0], columns)
+
+
+def latents_chart(posterior: GaussianPosterior) -> Image.Image:
+    """KL of each latent dimension, sorted: how the information is spread."""
+    from matplotlib.figure import Figure
+
+    values = posterior.kl_per_dimension().mean(0).sort(descending=True).values.cpu()
+    figure = Figure(figsize=(6, 2.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(1, len(values) + 1), values.tolist(), width=1.0, color="#3b6fb6")
+    axes.set_xlabel("latent dimension, sorted")
+    axes.set_ylabel("KL in nats")
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
