@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
+_DIMENSIONS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -81,7 +82,7 @@ class Draw:
 
     def __init__(self, seed: int, claim: str, case: int) -> None:
         self.rng = np.random.default_rng([seed, crc32(claim.encode()), case])
-        self.ndim = case % 3 + 1
+        self.ndim = _DIMENSIONS[case % 3]
 
     def integer(self, low: int, high: int) -> int:
         """An integer from low to high, both included."""

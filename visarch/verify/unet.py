@@ -162,8 +162,12 @@ def unet_parameters(draw: Draw) -> Errors:
     return wrong(sum(each.numel() for each in notes_unet().parameters()) == 168_803_523)
 
 
-@claim("attention at z₈ z₉ z₁₁ z₁₂, y₁₃ … y₈, ȳ₁₀, ȳ₇, not at ȳ₄", "note, B.2 (decision 7)",
-       measure=EXACT, cases=1)  # fmt: skip
+@claim(
+    "attention at z₈ z₉ z₁₁ z₁₂, y₁₃ … y₈, ȳ₁₀, ȳ₇, not at ȳ₄",
+    "note, B.2 (decision 7)",
+    measure=EXACT,
+    cases=1,
+)
 def unet_attends_where_printed(draw: Draw) -> Errors:
     model = notes_unet()
     attending = {
@@ -176,8 +180,9 @@ def unet_attends_where_printed(draw: Draw) -> Errors:
     return wrong(attending == set(printed.split()))
 
 
-@claim("the U-Net costs 3.99 GMAC for a 32×32 image", "note, 2.2 (decision 6)",
-       measure=EXACT, cases=1)  # fmt: skip
+@claim(
+    "the U-Net costs 3.99 GMAC for a 32×32 image", "note, 2.2 (decision 6)", measure=EXACT, cases=1
+)
 def unet_multiplications(draw: Draw) -> Errors:
     model = notes_unet()
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -185,8 +190,12 @@ def unet_multiplications(draw: Draw) -> Errors:
     return wrong(round(counter.get_total_flops() / 2 / 1e9, 2) == 3.99)
 
 
-@claim("G = 32, ε = 0.00001 and dropout 0.1 throughout the U-Net", "note, A.1 and B.2",
-       measure=EXACT, cases=1)  # fmt: skip
+@claim(
+    "G = 32, ε = 0.00001 and dropout 0.1 throughout the U-Net",
+    "note, A.1 and B.2",
+    measure=EXACT,
+    cases=1,
+)
 def unet_constants(draw: Draw) -> Errors:
     modules = list(notes_unet().modules())
     norms = [module for module in modules if isinstance(module, GroupNorm)]
@@ -198,8 +207,12 @@ def unet_constants(draw: Draw) -> Errors:
     )
 
 
-@claim("Drop₀.₁ drops a tenth of what the second convolution sees", "note, B.2", cases=6,
-       measure=STATISTICAL)  # fmt: skip
+@claim(
+    "Drop₀.₁ drops a tenth of what the second convolution sees",
+    "note, B.2",
+    cases=6,
+    measure=STATISTICAL,
+)
 def dropout_drops_a_tenth(draw: Draw) -> Errors:
     block = draw.fill(ResBlockU(2, 4, context_dim=3, num_groups=2, ndim=draw.ndim)).train()
     seen: list[Tensor] = []

@@ -55,7 +55,7 @@ def draw_posterior(draw: Draw, full: bool) -> tuple[Array, Array, Array]:
     mean, deviation = 2 * draw.array(size), np.exp(0.5 * draw.array(size))
     if not full:
         return mean, deviation, np.diag(deviation**2)
-    factor = np.tril(draw.array(size, size), -1) + np.diag(deviation)
+    factor = np.tril(0.5 * draw.array(size, size), -1) + np.diag(deviation)
     return mean, factor, factor @ factor.T
 
 
@@ -94,7 +94,7 @@ def decoder_is_its_composition(draw: Draw) -> Errors:
     mean, sigma = reference.decode(
         z,
         weights(model.decoder),
-        image_shape=model.config.image_shape,
+        image_shape=tuple(model.config.image_shape),
         patch_size=model.config.patch_size,
     )
 
@@ -112,7 +112,9 @@ def decoder_is_its_composition(draw: Draw) -> Errors:
 )
 def full_factor_is_cholesky(draw: Draw) -> Errors:
     shape = (1, *draw.sizes(2, 4))
-    config = VAEConfig(image_shape=shape, latent_dim=4, channels=2, depth=1, patch_size=2, covariance="full")
+    config = VAEConfig(
+        image_shape=shape, latent_dim=4, channels=2, depth=1, patch_size=2, covariance="full"
+    )
     q = draw.fill(GaussianVAE(config)).eval().encode(tensor(draw.array(3, *shape)))
     return wrong(
         torch.equal(q.scale, q.scale.tril()),
@@ -270,6 +272,7 @@ def draw_linear_vae(draw: Draw) -> tuple[GaussianVAE, reference.LinearGaussian, 
         initial_sigma=0.5 + draw.rng.random(),
     )
     model = draw.fill(GaussianVAE(config)).eval()
+    model.encoder.f_var.weight.mul_(0.3)  # a Σ of the prior's order of magnitude
     latents = np.concatenate([np.zeros((1, config.latent_dim)), np.eye(config.latent_dim)])
     images, sigmas = reference.decode(latents, weights(model.decoder), image_shape=shape)
     flat = images.reshape(len(images), -1)
