@@ -20,7 +20,7 @@ MODELS = {
     "ResNet": lambda: ResNet(ResNetConfig(depths=(1,), widths=(4,))),
     "UNet": lambda: UNet(UNET),
     "Denoiser": lambda: Denoiser(UNET, num_classes=3),
-    "GaussianVAE": lambda: GaussianVAE(VAEConfig((1, 6, 6), channels=4, depth=1)),
+    "GaussianVAE": lambda: GaussianVAE(VAEConfig(image_shape=(1, 6, 6), channels=4, depth=1)),
 }
 
 

@@ -72,7 +72,8 @@ def test_the_folder_holds_a_configuration_weights_and_a_card(tmp_path: Path):
 def test_a_denoiser_remembers_its_classes_and_vectors(tmp_path: Path):
     model = Denoiser(unet_config(), num_classes=3, vector_dim=2)
     other = Denoiser.from_pretrained(saved(model, tmp_path))
-    assert (other.context.num_classes, other.context.vector_dim) == (3, 2)
+    assert other.context.label.num_embeddings == 3 + 1
+    assert other.context.vector.in_features == 2
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architecture"] == "Denoiser"
     assert (config["num_classes"], config["vector_dim"]) == (3, 2)

@@ -300,20 +300,27 @@ REFUSED = {
     "blocks": (lambda: UNetConfig(num_blocks=0), "num_blocks is 0.*at least 1"),
     "form of attention": (
         lambda: UNetConfig(attention="linear"),
-        "'linear'.*literal, residual or prenorm",
+        "attention is 'linear'.*literal, residual, prenorm",
     ),
     "groups": (
         lambda: UNetConfig(widths=(32, 48), attends=(True, True), num_groups=32),
         r"num_groups 32 does not divide the widths \[48\].*a divisor of 16, such as 16",
     ),
-    "negative groups": (lambda: UNet(unet_config(num_groups=-4)), "-4 groups do not divide"),
+    "negative groups": (lambda: UNetConfig(num_groups=-4), "num_groups is -4.*at least 1"),
+    "no groups": (lambda: UNetConfig(num_groups=0), "num_groups is 0.*at least 1"),
+    "no context": (lambda: UNetConfig(context_dim=0), "context_dim is 0.*at least 1"),
+    "empty heads": (lambda: UNetConfig(head_dim=0), "head_dim is 0.*at least 1"),
+    "widths": (
+        lambda: UNetConfig(widths=(32, -32), attends=(True, True)),
+        r"widths is \(32, -32\).*at least 1",
+    ),
     "heads": (
         lambda: UNet(unet_config(num_heads=5)),
         r"5 heads do not divide 12 channels.*\[1, 2, 3, 4, 6, 12\]",
     ),
-    "no channels": (lambda: UNet(unet_config(in_channels=0)), "in_channels is 0.*at least 1"),
-    "axes": (lambda: UNet(unet_config(ndim=4)), "ndim is 4.*1, 2 or 3"),
-    "dropout": (lambda: UNet(unet_config(dropout=-0.5)), "between 0 and 1.*-0.5"),
+    "no channels": (lambda: UNetConfig(in_channels=0), "in_channels is 0.*at least 1"),
+    "axes": (lambda: UNetConfig(ndim=4), "ndim is 4.*1, 2, 3"),
+    "dropout": (lambda: UNetConfig(dropout=-0.5), r"dropout is -0.5.*\[0, 1\)"),
     "channels of the input": (
         lambda: UNet(unet_config(in_channels=1))(X, U),
         r"UNet.*\(2, 3, 8, 8\).*2-d with 1 channels.*\(batch, 1, height, width\)",
@@ -328,6 +335,8 @@ REFUSED = {
     ),
     "length of the embedding": (lambda: ContextEmbedding(20), "dim is 20.*multiple of 8"),
     "too short an embedding": (lambda: ContextEmbedding(8), "dim is 8.*16"),
+    "no classes": (lambda: ContextEmbedding(num_classes=0), "num_classes is 0.*at least 1"),
+    "empty vectors": (lambda: ContextEmbedding(vector_dim=0), "vector_dim is 0.*at least 1"),
     "labels not asked for": (
         lambda: Denoiser(unet_config())(X, T, torch.zeros(2, dtype=torch.long)),
         "labels were given.*without num_classes",

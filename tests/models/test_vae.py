@@ -130,7 +130,12 @@ SHAPES = [(1, 28, 28), (3, 9, 5), (1, 1, 1), (2, 101), (1, 5, 4, 3)]
 @both_covariances
 def test_every_image_shape(image_shape: tuple[int, ...], patch_size: int, covariance: str):
     config = VAEConfig(
-        image_shape, latent_dim=3, channels=4, depth=1, patch_size=patch_size, covariance=covariance
+        image_shape=image_shape,
+        latent_dim=3,
+        channels=4,
+        depth=1,
+        patch_size=patch_size,
+        covariance=covariance,
     )
     model, x = GaussianVAE(config), torch.rand(2, *image_shape)
     mean, sigma, q = model(x, torch.randn(2, 3))
@@ -169,11 +174,35 @@ def test_the_factor_is_filled_row_by_row():
 
 
 @pytest.mark.parametrize("latent_dim", [2, 64])
+@pytest.mark.parametrize("initial_scale", [0.1, 1.0])
 @both_covariances
-def test_the_posterior_starts_near_the_priors_width(covariance: str, latent_dim: int):
-    model = vae(covariance=covariance, latent_dim=latent_dim, channels=16).make()
-    q = model.encode(torch.rand(8, 2, 9, 6))
-    torch.testing.assert_close(q.variance, torch.ones_like(q.variance), rtol=0, atol=0.5)
+def test_the_posterior_starts_as_wide_as_told(covariance, initial_scale: float, latent_dim: int):
+    options = {"covariance": covariance, "initial_scale": initial_scale, "latent_dim": latent_dim}
+    q = vae(channels=16, **options).make().encode(torch.rand(8, 2, 9, 6))
+    width = q.variance.sqrt()
+    torch.testing.assert_close(width, torch.full_like(width, initial_scale), rtol=0.5, atol=0)
+
+
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=3))
+def test_the_patch_is_inferred_as_the_smallest_that_leaves_few_positions(sizes: list[int]):
+    patch = VAEConfig(image_shape=(3, *sizes)).patch_size
+
+    def positions(patch: int) -> int:
+        return math.prod(math.ceil(size / patch) for size in sizes)
+
+    assert patch.bit_count() == 1
+    assert positions(patch) <= 64
+    assert patch == 1 or positions(patch // 2) > 64
+
+
+@both_covariances
+def test_the_vae_starts_near_a_linear_one(covariance: str):
+    """Its blocks change little at first: what h gives is close to ReLU of what it is given."""
+    model = vae(covariance=covariance, depth=4).make().eval()
+    grid = torch.randn(4, 6, 3, 2)
+    for h in (model.encoder.h, model.decoder.h):
+        difference = h(grid) - grid.relu()
+        assert difference.norm() < 0.5 * grid.norm()
 
 
 @pytest.mark.parametrize("block", ["residual", "bottleneck"])
@@ -272,12 +301,15 @@ REFUSED = {
     "an empty side": (lambda: VAEConfig(image_shape=(1, 0, 4)), r"\(1, 0, 4\).*at least 1"),
     **{
         name: (lambda name=name: VAEConfig(**{name: 0}), f"{name} is 0.*at least 1")
-        for name in ("latent_dim", "channels", "inner_channels", "kernel_size", "patch_size")
+        for name in ("latent_dim", "channels", "inner_channels", "kernel_size")
     },
+    "patch": (lambda: VAEConfig(patch_size=-1), "patch_size is -1.*at least 0"),
     "depth": (lambda: VAEConfig(depth=-1), "depth is -1.*at least 0"),
     "dropout": (lambda: VAEConfig(dropout=1.0), r"dropout is 1.0.*\[0, 1\)"),
     "no sigma": (lambda: VAEConfig(initial_sigma=0.0), "initial_sigma is 0.0.*positive"),
     "sigma": (lambda: VAEConfig(initial_sigma=math.nan), "initial_sigma is nan.*positive"),
+    "endless sigma": (lambda: VAEConfig(initial_sigma=math.inf), "initial_sigma is inf.*positive"),
+    "scale": (lambda: VAEConfig(initial_scale=-1.0), "initial_scale is -1.0.*positive"),
     "block": (lambda: VAEConfig(block="conv"), "block is 'conv'.*residual, bottleneck"),
     "covariance": (lambda: VAEConfig(covariance="low"), "covariance is 'low'.*diagonal, full"),
     "kind of sigma": (
