@@ -287,6 +287,10 @@ class TestMistakes:
         with pytest.raises(ValueError, match="at least 1"):
             describe(on_meta(UNet), size)
 
+    def test_an_image_beyond_all_bounds(self):
+        with pytest.raises(ValueError, match="1000000000×1000000000 are more than torch can"):
+            describe(on_meta(UNet), 10**9)
+
     def test_more_sides_than_axes(self):
         with pytest.raises(ValueError, match=r"32×32×32 has 3 sides: a 2-d network takes 2"):
             describe(on_meta(UNet), (32, 32, 32))
@@ -305,7 +309,7 @@ class TestMistakes:
     [
         *[(0, "0 "), (999, "999 "), (1000, "1.00 k"), (1234, "1.23 k"), (12_345, "12.3 k")],
         *[(999_499, "999 k"), (999_500, "1.00 M"), (9_994_999, "9.99 M"), (9_995_001, "10.0 M")],
-        *[(3_994_091_520, "3.99 G"), (10**13, "10.0 T")],
+        *[(3_994_091_520, "3.99 G"), (10**13, "10.0 T"), (5 * 10**15, "5.00 P")],
     ],
 )
 def test_quantities_have_three_digits(number, words):

@@ -99,7 +99,7 @@ def table(description: Description) -> Table:
         pad_edge=False,
     )
     result.add_column("step", no_wrap=True)
-    result.add_column("operation")
+    result.add_column("operation", overflow="fold")
     for heading in ("output", "parameters", "MACs", "receptive\nfield"):
         result.add_column(heading, justify="right", no_wrap=True)
     for step in description.steps:
@@ -134,7 +134,7 @@ def times(sizes: Sequence[int]) -> str:
 
 def quantity(number: int) -> str:
     """A number to three digits, ready for its unit: "3.99 G", "113 M", "512 "."""
-    for prefix, unit in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+    for prefix, unit in (("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         value = number / unit
         if value >= 0.9995:
             decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0

@@ -15,7 +15,7 @@ from visarch.describe.receptive_field import EVERYTHING, IMAGE, NOTHING, through
 from visarch.models import unet
 from visarch.models.resnet import ResNet, ResNetConfig
 from visarch.models.unet import Denoiser, UNet
-from visarch.models.vae import GaussianVAE
+from visarch.models.vae import GaussianVAE, VAEConfig
 
 _DEFAULT_SIDE = 32  # of the note's images
 
@@ -31,30 +31,31 @@ def describe(model: nn.Module, image_size: int | Sequence[int] | None = None) ->
     Raises:
         ValueError: for a size that the network cannot take, or a network of another kind.
     """
-    if isinstance(model, GaussianVAE):
-        shape = tuple(model.config.image_shape)
-        if image_size is not None and _sides(image_size, model.config.ndim) != shape[1:]:
-            raise ValueError(
-                f"this VAE's linear layers are made for images of {times(shape[1:])}: it cannot "
-                f"be described for {times(_sides(image_size, model.config.ndim))}"
-            )
-        network, steps = "Gaussian VAE", _vae_steps(model)
-    elif isinstance(model, ResNet):
-        shape = (model.config.in_channels, *_sides(image_size, model.config.ndim))
-        network, steps = _resnet_name(model.config), _resnet_steps(model, shape)
-    elif isinstance(model, UNet | Denoiser):
-        shape = (model.config.in_channels, *_sides(image_size, model.config.ndim))
-        network = "U-Net" if isinstance(model, UNet) else "Denoiser"
-        steps = _unet_steps(model, shape)
-    else:
+    if not isinstance(model, ResNet | UNet | Denoiser | GaussianVAE):
         raise ValueError(
             f"a {type(model).__name__} cannot be described: that takes a ResNet, UNet, Denoiser "
             "or GaussianVAE, whose steps have names"
         )
+    shape = _input_shape(model, image_size)
+    try:
+        if isinstance(model, ResNet):
+            architecture, network = "ResNet", _resnet_name(model.config)
+            steps = _resnet_steps(model, shape)
+        elif isinstance(model, GaussianVAE):
+            architecture, network = "GaussianVAE", "Gaussian VAE"
+            steps = _vae_steps(model)
+        else:
+            plain = isinstance(model, UNet)
+            architecture, network = ("UNet", "U-Net") if plain else ("Denoiser", "Denoiser")
+            steps = _unet_steps(model, shape)
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise ValueError(f"images of {times(shape)} are more than torch can count") from error
     weights = model.state_dict().values()
     return Description(
         network=network,
-        architecture=type(model).__name__,
+        architecture=architecture,
         input_shape=shape,
         steps=tuple(steps),
         weight_bytes=sum(weight.numel() * weight.element_size() for weight in weights),
@@ -140,13 +141,13 @@ def _vae_steps(model: GaussianVAE) -> list[Step]:
         measurement.add(name, boxes, [source], [name], repeats=repeats, shape=shape)
 
     add("encoder.f_in", [_words(model.encoder.f_in)], "x")
-    add("encoder.h", h, "encoder.f_in", config.grid_shape)
+    add("encoder.h", h, "encoder.f_in")
     add("encoder.f_mean", ["Linear"], "encoder.h")
     add("encoder.f_var", ["Linear", to_scale], "encoder.h", posterior.scale.shape[1:])
     heads = ["encoder.f_mean", "encoder.f_var"]
     measurement.add("z", ["f_mean + f_var ε"], heads, shape=posterior.mean.shape[1:])
-    add("decoder.f_in", ["Linear"], "z", config.grid_shape)
-    add("decoder.h", h, "decoder.f_in", config.grid_shape)
+    add("decoder.f_in", ["Linear"], "z", config.grid_shape)  # which its output is laid out in
+    add("decoder.h", h, "decoder.f_in")
     add("decoder.f_mean", [_words(model.decoder.f_mean)], "decoder.h", mean.shape[1:])
     if config.sigma == "predicted":
         add("decoder.f_var", ["Linear", "exp"], "decoder.h")
@@ -188,14 +189,33 @@ def _resnet_name(config: ResNetConfig) -> str:
     return f"ResNet-{convolutions * sum(config.depths) + 2}"
 
 
-def _sides(image_size: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+def _input_shape(
+    model: ResNet | UNet | Denoiser | GaussianVAE, image_size: int | Sequence[int] | None
+) -> tuple[int, ...]:
+    """(C, H, …) of the images that a network is described for.
+
+    Raises:
+        ValueError: if the network takes no such images.
+    """
+    config = model.config
+    if isinstance(config, VAEConfig):
+        own = tuple(config.image_shape)
+        if image_size is not None and _sides(image_size, config.ndim) != own[1:]:
+            raise ValueError(
+                f"this VAE's linear layers are made for images of {times(own[1:])}: it cannot "
+                f"be described for {times(_sides(image_size, config.ndim))}"
+            )
+        return own
+    image_size = _DEFAULT_SIDE if image_size is None else image_size
+    return config.in_channels, *_sides(image_size, config.ndim)
+
+
+def _sides(image_size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     """The image's sides, one for each axis.
 
     Raises:
         ValueError: if there are more or fewer of them, or one is below 1.
     """
-    if image_size is None:
-        image_size = _DEFAULT_SIDE
     sides = (image_size,) * ndim if isinstance(image_size, int) else tuple(image_size)
     if len(sides) == 1:
         sides *= ndim
