@@ -8,7 +8,8 @@ the literal reference or with the other side of the statement.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -86,10 +87,22 @@ def verify(
     if seed < 0:
         raise UserError(f"--seed is {seed}: it must be 0 or more.")
     results = []
-    for claim in claims(only):
-        results.append(try_claim(claim, cases, seed))
-        on_result(results[-1])
+    with one_thread():
+        for claim in claims(only):
+            results.append(try_claim(claim, cases, seed))
+            on_result(results[-1])
     return results
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: on tensors as small as these, several only wait for each other."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def try_claim(claim: Claim, cases: int, seed: int) -> Result:

@@ -219,7 +219,8 @@ def dropout_drops_a_tenth(draw: Draw) -> Errors:
     block.conv2.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.integer(0, 2**31))
-        block(tensor(draw.array(20, 2, *(4,) * draw.ndim)), tensor(draw.array(20, 3)))
+        side = {1: 64, 2: 8, 3: 4}[draw.ndim]
+        block(tensor(draw.array(20, 2, *(side,) * draw.ndim)), tensor(draw.array(20, 3)))
     return standard_errors((seen[0] == 0).double().flatten().numpy(), 0.1)
 
 

@@ -391,6 +391,23 @@ def importance_weights_are_unbiased(draw: Draw) -> Errors:
     return standard_errors(relative, 1.0)
 
 
+@claim("x̃ = g(z̃) + σ η has the evidence's mean and covariance", "lecture, Algorithm 1")
+def samples_have_the_evidences_moments(draw: Draw) -> Errors:
+    model, solution, _ = draw_linear_vae(draw)
+    latent_dim, num_pixels = model.config.latent_dim, solution.offset.size
+    points = sigma_points(latent_dim + num_pixels)
+
+    def moments(dtype: torch.dtype) -> dict[str, Tensor]:
+        z, noise = tensor(points, dtype).split([latent_dim, num_pixels], dim=1)
+        mean, sigma = cast(model, dtype).decode(z)
+        samples = (mean + sigma * noise.view_as(mean)).flatten(1)
+        offset = samples - samples.mean(0)
+        return {"mean": samples.mean(0), "covariance": offset.T @ offset / len(samples)}
+
+    covariance = solution.slope @ solution.slope.T + solution.sigma**2 * np.eye(num_pixels)
+    return errors(moments, {"mean": solution.offset, "covariance": covariance})
+
+
 @claim("bits/dim = −ELBO/(D log 2) + log₂ levels", "lecture, Image Modeling")
 def bits_are_nats_converted(draw: Draw) -> Errors:
     nats, num_dims = 1000 * float(draw.array()), draw.integer(1, 4000)
