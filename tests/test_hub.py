@@ -85,7 +85,8 @@ def test_a_hub_id(model: ResNet, folder: Path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["somebody/model", "runs/none"])
-def test_a_hub_id_out_of_reach(source: str):
+def test_a_hub_id_out_of_reach(source: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"no folder {source} here, and the hub.*within reach"):
         visarch.load(source)
 

@@ -30,16 +30,18 @@ NOTES_ILLUSTRATION = Geometry(1, 1, 3, 2, 1, (6, 6))  # section 1.1; 6 × 6 give
 NOTES_TRANSPOSED = Geometry(1, 1, 3, 2, 1, (3, 3))  # section 1.2; 3 × 3 gives 5 × 5
 
 
-def make(box: type[Conv] | type[TransConv], geometry: Geometry, bias: bool = True):
-    conv = box(
-        geometry.in_channels,
-        geometry.out_channels,
-        geometry.kernel_size,
-        **geometry.options,
-        bias=bias,
-        ndim=geometry.ndim,
-    )
-    return conv.double()
+def make(box: type[nn.Module], geometry: Geometry, **options) -> nn.Module:
+    """Ours, or one of torch's, which has its dimension in its name."""
+    sizes = (geometry.in_channels, geometry.out_channels, geometry.kernel_size)
+    return box(*sizes, **geometry.options, **options).double()
+
+
+def conv_of(geometry: Geometry, bias: bool = True) -> Conv:
+    return make(Conv, geometry, ndim=geometry.ndim, bias=bias)
+
+
+def trans_conv_of(geometry: Geometry, bias: bool = True) -> TransConv:
+    return make(TransConv, geometry, ndim=geometry.ndim, bias=bias)
 
 
 def values_and_gradients(module: nn.Module, x: Tensor) -> list[Tensor]:
@@ -61,17 +63,7 @@ def assert_equal(actual, expected) -> None:
 @given(geometry=geometries(), bias=st.booleans())
 @example(geometry=NOTES_ILLUSTRATION, bias=True)
 def test_conv_computes_what_torch_computes(geometry: Geometry, bias: bool):
-    ours, theirs = (
-        make(Conv, geometry, bias),
-        CONVOLUTIONS[geometry.ndim](
-            geometry.in_channels,
-            geometry.out_channels,
-            geometry.kernel_size,
-            **geometry.options,
-            bias=bias,
-            dtype=torch.float64,
-        ),
-    )
+    ours, theirs = conv_of(geometry, bias), make(CONVOLUTIONS[geometry.ndim], geometry, bias=bias)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = geometry.image()
     assert_equal(values_and_gradients(ours, x), values_and_gradients(theirs, x))
@@ -80,17 +72,8 @@ def test_conv_computes_what_torch_computes(geometry: Geometry, bias: bool):
 @given(geometry=geometries(transposed=True), bias=st.booleans())
 @example(geometry=NOTES_TRANSPOSED, bias=True)
 def test_trans_conv_computes_what_torch_computes(geometry: Geometry, bias: bool):
-    ours, theirs = (
-        make(TransConv, geometry, bias),
-        TRANSPOSED[geometry.ndim](
-            geometry.in_channels,
-            geometry.out_channels,
-            geometry.kernel_size,
-            **geometry.options,
-            bias=bias,
-            dtype=torch.float64,
-        ),
-    )
+    ours = trans_conv_of(geometry, bias)
+    theirs = make(TRANSPOSED[geometry.ndim], geometry, bias=bias)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = geometry.image()
     assert_equal(values_and_gradients(ours, x), values_and_gradients(theirs, x))
@@ -110,7 +93,7 @@ def test_weights_start_where_torchs_do(box, peers, ndim: int):
 @given(geometry=geometries(transposed=True))
 @example(geometry=NOTES_TRANSPOSED)
 def test_trans_conv_is_a_convolution_with_flipped_filters_over_a_spread_input(geometry: Geometry):
-    trans_conv, x = make(TransConv, geometry), geometry.image()
+    trans_conv, x = trans_conv_of(geometry), geometry.image()
     stride, axes = geometry.stride, range(2, x.ndim)
 
     spread = x.new_zeros(*x.shape[:2], *((size - 1) * stride + 1 for size in geometry.sizes))
@@ -147,7 +130,7 @@ def test_conv_has_the_size_of_the_lemma(geometry: Geometry):
     expected = [
         conv_output_size(n, geometry.kernel_size, **geometry.options) for n in geometry.sizes
     ]
-    assert list(make(Conv, geometry)(geometry.image()).shape[2:]) == expected
+    assert list(conv_of(geometry)(geometry.image()).shape[2:]) == expected
 
 
 @given(geometry=geometries(transposed=True))
@@ -155,7 +138,7 @@ def test_trans_conv_has_the_size_of_the_lemma(geometry: Geometry):
     expected = [
         trans_conv_output_size(n, geometry.kernel_size, **geometry.options) for n in geometry.sizes
     ]
-    assert list(make(TransConv, geometry)(geometry.image()).shape[2:]) == expected
+    assert list(trans_conv_of(geometry)(geometry.image()).shape[2:]) == expected
 
 
 # The matrix of a convolution: facts 1.2 and 1.4.
@@ -169,7 +152,7 @@ def apply(matrix: Tensor, x: Tensor, out_shape: tuple[int, ...]) -> Tensor:
 @given(geometry=geometries())
 @example(geometry=NOTES_ILLUSTRATION)
 def test_the_matrix_applies_the_convolution(geometry: Geometry):
-    conv, x = make(Conv, geometry), geometry.image()
+    conv, x = conv_of(geometry), geometry.image()
     y = conv(x)
     bias = conv.bias.view(-1, *(1,) * geometry.ndim)
     matrix = conv_matrix(conv, tuple(x.shape[1:]))
@@ -178,7 +161,7 @@ def test_the_matrix_applies_the_convolution(geometry: Geometry):
 
 @given(geometry=geometries())
 def test_the_matrix_is_the_jacobian(geometry: Geometry):
-    conv, x = make(Conv, geometry), geometry.image(batch=1)
+    conv, x = conv_of(geometry), geometry.image(batch=1)
     jacobian = torch.func.jacrev(conv)(x)
     matrix = conv_matrix(conv, tuple(x.shape[1:])).to_dense()
     assert_equal(matrix, jacobian.reshape(matrix.shape))
@@ -187,7 +170,7 @@ def test_the_matrix_is_the_jacobian(geometry: Geometry):
 @given(geometry=geometries())
 def test_the_matrix_is_coalesced(geometry: Geometry):
     """It says so, and it is: no entry twice, in the order of rows and columns."""
-    matrix = conv_matrix(make(Conv, geometry), (geometry.in_channels, *geometry.sizes)).detach()
+    matrix = conv_matrix(conv_of(geometry), (geometry.in_channels, *geometry.sizes)).detach()
     assert matrix.is_coalesced()
     again = torch.sparse_coo_tensor(
         matrix.indices(), matrix.values(), matrix.shape, check_invariants=True
@@ -198,13 +181,22 @@ def test_the_matrix_is_coalesced(geometry: Geometry):
 
 @given(geometry=geometries())
 def test_gradients_reach_the_weights_through_the_matrix(geometry: Geometry):
-    conv, x = make(Conv, geometry, bias=False), geometry.image()
+    conv, x = conv_of(geometry, bias=False), geometry.image()
     y = conv(x)
     direction = torch.randn_like(y)
     (expected,) = torch.autograd.grad((y * direction).sum(), conv.weight)
     through_matrix = apply(conv_matrix(conv, tuple(x.shape[1:])), x, y.shape[1:])
     (actual,) = torch.autograd.grad((through_matrix * direction).sum(), conv.weight)
     assert_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_matrix_of_a_layer_has_the_rows_that_the_layer_keeps(kernel_size: int, stride: int):
+    conv = SameConv(2, 3, kernel_size, stride=stride).double()
+    x = torch.randn(2, 2, 5, 4, dtype=torch.float64)
+    y = conv(x)
+    assert_equal(apply(conv_matrix(conv, (2, 5, 4)), x, y.shape[1:]), y)
 
 
 def test_the_matrix_of_the_notes_example():
@@ -230,7 +222,7 @@ def test_the_notes_transposed_example():
 @given(geometry=geometries(transposed=True))
 @example(geometry=NOTES_TRANSPOSED)
 def test_trans_conv_applies_the_transposed_matrix_of_its_implicit_conv(geometry: Geometry):
-    trans_conv, x = make(TransConv, geometry), geometry.image()
+    trans_conv, x = trans_conv_of(geometry), geometry.image()
     y = trans_conv(x)
     matrix = conv_matrix(implicit_conv(trans_conv), tuple(y.shape[1:]))
     bias = trans_conv.bias.view(-1, *(1,) * geometry.ndim)
@@ -239,7 +231,7 @@ def test_trans_conv_applies_the_transposed_matrix_of_its_implicit_conv(geometry:
 
 @given(geometry=geometries(transposed=True))
 def test_trans_conv_is_adjoint_to_its_implicit_conv(geometry: Geometry):
-    trans_conv, x = make(TransConv, geometry, bias=False), geometry.image()
+    trans_conv, x = trans_conv_of(geometry, bias=False), geometry.image()
     enlarged = trans_conv(x)
     y = torch.randn_like(enlarged)
     assert_equal((enlarged * y).sum(), (x * implicit_conv(trans_conv)(y)).sum())
@@ -250,6 +242,12 @@ def test_the_implicit_conv_shares_its_weight():
     conv = implicit_conv(trans_conv)
     assert conv.weight is trans_conv.weight
     assert conv.bias is None
+
+
+def test_the_implicit_conv_draws_no_numbers():
+    trans_conv, state = TransConv(3, 5, 4), torch.get_rng_state()
+    implicit_conv(trans_conv)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # The lecture's convolutional layer, and its Pad.
@@ -357,6 +355,21 @@ REFUSED = {
     "window larger than the side": (
         lambda: conv_output_size(3, 4),
         r"F = 4 does not fit a side of 3.*at most H \+ 2P = 3",
+    ),
+    "side of the lemma": (lambda: conv_output_size(0, 1), "size 0.*at least 1"),
+    "kernel of the lemma": (lambda: conv_output_size(5, 0), "kernel_size 0.*at least 1"),
+    "stride of the lemma": (lambda: conv_output_size(5, 3, 0), "stride 0.*at least 1"),
+    "negative padding of the lemma": (
+        lambda: conv_output_size(5, 3, padding=-1),
+        "padding -1.*at least 0",
+    ),
+    "stride of the transposed lemma": (
+        lambda: trans_conv_output_size(5, 3, 0),
+        "stride 0.*at least 1",
+    ),
+    "negative padding of the transposed lemma": (
+        lambda: trans_conv_output_size(5, 3, padding=-1),
+        "padding -1.*at least 0",
     ),
     "nothing left": (
         lambda: trans_conv_output_size(1, 4, padding=2),

@@ -223,10 +223,10 @@ def test_a_shortcut_lets_the_image_past_an_attention_that_says_nothing(form: str
 
 
 def test_the_time_is_embedded_as_written():
-    embedding = ContextEmbedding(32)
-    t = torch.tensor([0.0, 0.25, 1.0])
+    embedding = ContextEmbedding(32).double()
+    t = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
     frequencies = 10_000.0 ** -(np.arange(4) / 3)  # geometric from 1 to 10⁻⁴
-    angles = 1000 * t.numpy().astype(np.float64)[:, None] * frequencies
+    angles = 1000 * t.numpy()[:, None] * frequencies
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
     def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
@@ -234,7 +234,18 @@ def test_the_time_is_embedded_as_written():
 
     hidden = linear(embedding.time1, waves)
     expected = linear(embedding.time2, hidden / (1 + np.exp(-hidden)))
-    np.testing.assert_allclose(embedding(t).detach().numpy(), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(embedding(t).detach().numpy(), expected, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_embedding_in_low_precision_still_tells_the_time(dtype: torch.dtype):
+    """Angles reach 1000 radians, where numbers of 16 bits stand several radians apart."""
+    embedding, t = ContextEmbedding(64), torch.linspace(0, 1, 33)
+    expected = embedding(t)
+    actual = embedding.to(dtype)(t)
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.02)
 
 
 def test_times_apart_are_told_apart():
@@ -254,6 +265,12 @@ def test_a_label_adds_its_own_vector_and_no_label_another():
     vectors = embedding(t, labels) - plain(t)
     assert torch.cdist(vectors, vectors).fill_diagonal_(1).min() > 0.1  # four, all different
     torch.testing.assert_close(embedding(t.flip(0), labels) - plain(t.flip(0)), vectors)
+
+
+@pytest.mark.parametrize("label", [-2, 3])
+def test_a_label_that_there_is_not_is_refused(label: int):
+    with pytest.raises(IndexError):
+        ContextEmbedding(32, num_classes=3)(torch.rand(1), torch.tensor([label]))
 
 
 def test_a_vector_is_added_linearly():

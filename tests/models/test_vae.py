@@ -173,6 +173,15 @@ def test_the_factor_is_filled_row_by_row():
     torch.testing.assert_close(factor, expected)
 
 
+def test_a_large_entry_beside_the_diagonal_leaves_the_gradients_finite():
+    model = vae(covariance="full").make()
+    model.encoder.f_var.bias.data[1] = 200.0  # whose exponential, not taken, would overflow
+    factor = model.encode(torch.rand(2, 2, 9, 6)).scale
+    factor.sum().backward()
+    assert factor.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.encoder.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("latent_dim", [2, 64])
 @pytest.mark.parametrize("initial_scale", [0.1, 1.0])
 @both_covariances
@@ -249,6 +258,7 @@ def test_sigma_starts_as_told(sigma: str):
     model = vae(sigma=sigma, initial_sigma=0.3).make()
     deviation = model.decode(torch.randn(4, 3))[1]
     torch.testing.assert_close(deviation, torch.full((4, 1, 1, 1), 0.3))
+    assert deviation.requires_grad == (sigma != "constant")
     parameters = {name for name, _ in model.decoder.named_parameters() if "sigma" in name}
     assert parameters == ({"log_sigma"} if sigma == "learned" else set())
     saved = {name for name in model.decoder.state_dict() if "sigma" in name}

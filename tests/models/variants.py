@@ -16,9 +16,8 @@ class Variant:
     """A model and inputs that it takes."""
 
     make: Callable[[], nn.Module]
-    inputs: Callable[[int], tuple[Tensor, ...]]
+    inputs: Callable[[int], tuple[Tensor | None, ...]]
     """inputs for a batch of this many"""
-    call: Callable[..., object] | None = None
 
 
 def image(batch: int, channels: int, ndim: int) -> Tensor:
@@ -113,4 +112,21 @@ VARIANTS = {
     "vae-no-blocks": vae(depth=0),
     "vae-1d": vae(ndim=1, kernel_size=4, patch_size=2),
     "vae-3d": vae(ndim=3, covariance="full", patch_size=2),
+}
+
+# One of each kind, for what takes long and depends on the kind alone.
+KINDS = {
+    name: VARIANTS[name]
+    for name in (
+        "resnet-bottleneck-small-stem",
+        "resnet-residual-large-stem",
+        "resnet-1d",
+        "unet-literal",
+        "unet-3d",
+        "denoiser-labels-and-vector",
+        "vae-diagonal-predicted-residual-patch4",
+        "vae-full-learned-bottleneck-patch1",
+        "vae-1d",
+        "vae-3d",
+    )
 }
