@@ -35,7 +35,7 @@ def load(source: str | Path) -> nn.Module:
         config_file = folder / CONFIG_FILE
         if not config_file.is_file():
             raise UserError(_why_no_model(folder))
-    elif isinstance(source, str) and source.count("/") == 1 and not folder.is_absolute():
+    elif isinstance(source, str) and source.count("/") == 1 and not folder.parent.is_dir():
         config_file = _config_from_hub(source)
     else:
         raise UserError(f"There is no run folder or model folder {source}.")

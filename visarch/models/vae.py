@@ -169,7 +169,7 @@ class GaussianDecoder(nn.Module):
         if config.sigma == "predicted":
             self.f_var = nn.Linear(grid, 1)
             nn.init.zeros_(self.f_var.weight)
-            nn.init.constant_(self.f_var.bias, float(log_sigma))
+            nn.init.constant_(self.f_var.bias, math.log(config.initial_sigma))
         elif config.sigma == "learned":
             self.log_sigma = nn.Parameter(log_sigma)
         else:
