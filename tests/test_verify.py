@@ -104,6 +104,12 @@ def test_a_later_small_error_does_not_hide_an_earlier_one(monkeypatch):
     assert verify(cases=2, seed=0) == [Result(claim, 2, Errors(1e-12, 1e-5))]
 
 
+def test_claims_are_chosen_by_name_source_or_area():
+    assert {claim.area for claim in visarch.verify.claims("unet")} == {"unet"}
+    assert {claim.source for claim in visarch.verify.claims("fact 1.4")} == {"note, Fact 1.4"}
+    assert [claim.name for claim in visarch.verify.claims("conv is its")] == ["Conv is its loops"]
+
+
 def test_what_cannot_be_tried_is_refused():
     with pytest.raises(UserError, match="--cases is 0"):
         verify(cases=0, seed=0)

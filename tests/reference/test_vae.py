@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.nn import functional
 
 from visarch.reference import vae as reference
 
@@ -79,3 +80,48 @@ def test_bounds():
     assert reference.bits_per_dim(0.0, 10, 256) == 8
     x, means = np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])
     assert reference.algorithm_one(x, means, 2.0, np.array([0.25, 0.75])) == 2.0
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_coders_without_blocks(patch_size):
+    rng = np.random.default_rng(0)
+    p, image_shape, grid = patch_size, (2, 3, 4), (3, *((3, 4) if patch_size == 1 else (2, 2)))
+    num_grid = int(np.prod(grid))
+    x, z = rng.standard_normal((2, *image_shape)), rng.standard_normal((2, 2))
+
+    def draw(**shapes):
+        weights = {f"{name}.weight": rng.standard_normal(shape) for name, shape in shapes.items()}
+        outputs = {name: shape[0] for name, shape in shapes.items()}
+        outputs |= {"f_mean": 2}  # a transposed convolution has its outputs second
+        return weights | {
+            f"{name}.bias": rng.standard_normal(size) for name, size in outputs.items()
+        }
+
+    def affine(values, weights, name):
+        return (
+            values.reshape(len(values), -1) @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        )
+
+    encoder = draw(f_in=(3, 2, p, p), f_mean=(2, num_grid), f_var=(3, num_grid))
+    padded = torch.zeros(2, 2, grid[1] * p, grid[2] * p).double()
+    padded[:, :, :3, :4] = torch.from_numpy(x)
+    inner = functional.conv2d(
+        padded,
+        *(torch.from_numpy(encoder[f"f_in.{name}"]) for name in ("weight", "bias")),
+        stride=p,
+    ).numpy()
+    mean, scale = reference.encode(x, encoder, full=True, patch_size=p)
+    np.testing.assert_allclose(mean, affine(inner, encoder, "f_mean"), rtol=0, atol=1e-11)
+    for factor, (a, b, c) in zip(scale, affine(inner, encoder, "f_var"), strict=True):
+        np.testing.assert_allclose(factor, [[np.exp(a), 0], [b, np.exp(c)]], rtol=1e-11)
+
+    decoder = draw(f_in=(num_grid, 2), f_mean=(3, 2, p, p), f_var=(1, num_grid))
+    inner = affine(z, decoder, "f_in")
+    images = functional.conv_transpose2d(
+        torch.from_numpy(inner.reshape(2, *grid)),
+        *(torch.from_numpy(decoder[f"f_mean.{name}"]) for name in ("weight", "bias")),
+        stride=p,
+    )
+    mean, sigma = reference.decode(z, decoder, image_shape=image_shape, patch_size=p)
+    np.testing.assert_allclose(mean, images[:, :, :3, :4], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(sigma, np.exp(affine(inner, decoder, "f_var"))[:, 0], rtol=1e-11)

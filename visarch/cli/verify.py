@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from visarch.verify import Result
 
-_WIDTH_WITHOUT_TERMINAL = 150
+_WIDTH_WITHOUT_TERMINAL = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Verify:
     seed: int = 0
     """Where the cases come from; the same seed gives the same cases."""
     only: str | None = None
-    """Try only the claims with this in their name or source, such as "Fact 1.4"."""
+    """Try only the claims with this in their name, source or area, as in "Fact 1.4" or "vae"."""
     json: bool = False
     """Print the results as JSON."""
 
@@ -108,10 +108,9 @@ def _table(results: list[Result]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("claim", "source", header_style="bold")
+    table = Table("claim", "source", header_style="bold", caption=_bounds(), caption_justify="left")
     for heading in ("cases", "float64", "float32"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("bound", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for _, area in groupby(results, key=lambda result: result.claim.area):
         for result in area:
@@ -123,11 +122,21 @@ def _table(results: list[Result]) -> Table:
                 str(result.num_cases),
                 measure.show(result.errors.double),
                 measure.show(result.errors.single),
-                measure.bound,
                 verdict,
             )
         table.add_section()
     return table
+
+
+def _bounds() -> str:
+    from visarch.verify.claim import NUMERIC, STATISTICAL
+
+    return (
+        f"A claim holds with errors up to {NUMERIC.bounds.double:g} in float64 and "
+        f"{NUMERIC.bounds.single:g} in float32 (relative to the largest value), with no wrong "
+        f"answer where answers are exact, and within {STATISTICAL.bounds.double:g} standard errors "
+        "(s.e.) where a mean over samples is compared."
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -46,7 +46,7 @@ class Result:
 
 
 def claims(only: str | None = None) -> list[Claim]:
-    """Every claim, or those that have `only` in their name or source, in any case of letters.
+    """Every claim, or those with `only` in their name, source or area, in any case of letters.
 
     Raises:
         UserError: if there is none.
@@ -54,11 +54,15 @@ def claims(only: str | None = None) -> list[Claim]:
     if only is None:
         return list(CLAIMS)
     wanted = only.casefold()
-    chosen = [each for each in CLAIMS if wanted in f"{each.name} · {each.source}".casefold()]
+    chosen = [
+        each
+        for each in CLAIMS
+        if any(wanted in text.casefold() for text in (each.name, each.source, each.area))
+    ]
     if not chosen:
         raise UserError(
-            f"no claim has {only!r} in its name or source. `visarch verify --cases 1` lists all "
-            f'{len(CLAIMS)}; sources are such as "{CLAIMS[0].source}".'
+            f"no claim has {only!r} in its name, source or area. `visarch verify --cases 1` lists "
+            f"all {len(CLAIMS)}; the areas are {', '.join(dict.fromkeys(c.area for c in CLAIMS))}."
         )
     return chosen
 
@@ -76,7 +80,7 @@ def verify(
         cases: how many cases of each claim; the three numbers of dimensions take turns. Claims
             with few things to draw, or nothing, are tried less often.
         seed: where the cases come from. The same seed gives the same cases.
-        only: part of a claim's name or source; none: all of them.
+        only: part of a claim's name, source or area; none: all of them.
         on_result: called with each result as it comes.
 
     Raises:

@@ -31,7 +31,6 @@ class Measure:
 
     name: str
     bounds: Errors
-    bound: str
     form: str
 
     def show(self, error: float | None) -> str:
@@ -39,11 +38,11 @@ class Measure:
         return "" if error is None else self.form.format(error)
 
 
-NUMERIC = Measure("error", Errors(1e-10, 1e-4), "1e-10, 1e-4", "{:.1e}")
+NUMERIC = Measure("error", Errors(1e-10, 1e-4), "{:.1e}")
 """Largest |ours − theirs| / max(1, largest |theirs|), in float64 and in float32."""
-EXACT = Measure("wrong answers", Errors(0.0), "exact", "{:.0f} wrong")
+EXACT = Measure("wrong answers", Errors(0.0), "{:.0f} wrong")
 """How many of the integers, sizes or yes-or-no answers compared were wrong."""
-STATISTICAL = Measure("standard errors", Errors(5.0), "5 s.e.", "{:.1f} s.e.")
+STATISTICAL = Measure("standard errors", Errors(5.0), "{:.1f} s.e.")
 """Distance between a Monte Carlo mean and the closed form, in standard errors of that mean."""
 
 

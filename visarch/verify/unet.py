@@ -172,8 +172,8 @@ def unet_attends_where_printed(draw: Draw) -> Errors:
     model = notes_unet()
     attending = {
         name.split(".")[0]
-        for part in (model.descend, model.ascend)
-        for name, _ in part.named_parameters()
+        for half in (model.descend, model.ascend)
+        for name, _ in half.named_parameters()
         if ".attention." in name
     }
     printed = "z8 z9 z11 z12 y13 y12 y11 y10_bar y9 y8 y7_bar"
