@@ -1,6 +1,9 @@
 import os
 import random
+import shutil
 import signal
+import socket
+import sys
 import time
 from dataclasses import replace
 
@@ -204,6 +207,14 @@ def test_what_only_concerns_reports_may_change_and_so_may_the_place_of_the_data(
     assert result.step == 24
 
 
+def test_another_precision_by_another_device_is_said_aloud(tmp_path, capsys, monkeypatch):
+    run(tmp_path / "run", steps=20, precision="auto")
+    monkeypatch.setattr("visarch.training.loop.precision", lambda config, device: "bf16")
+    config = settings(tmp_path / "run", steps=21, precision="auto")
+    train(ToyTask(), toy_model(), toy_data(), config)
+    assert "So far it was trained in fp32; from here on it is in bf16." in capsys.readouterr().out
+
+
 def test_other_images_another_task_and_another_model_are_refused(tmp_path):
     run(tmp_path / "run", steps=20)
     config = settings(tmp_path / "run", steps=20)
@@ -223,6 +234,22 @@ def test_a_truncated_checkpoint_is_refused_and_never_a_new_start(tmp_path):
     last.write_bytes(last.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"last\.safetensors is not a whole checkpoint"):
         run(tmp_path / "run", steps=30)
+
+
+@pytest.mark.parametrize("keep", ["metrics.csv", BEST])
+def test_a_lost_checkpoint_is_no_reason_to_begin_again(tmp_path, keep):
+    run(tmp_path / "run", steps=20, evaluate_every=5)
+    for name in {"metrics.csv", LAST, BEST} - {keep}:
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(UserError, match=r"trained already.*last\.safetensors is gone"):
+        run(tmp_path / "run", steps=20)
+
+
+def test_the_best_checkpoint_can_take_the_place_of_the_last(tmp_path, straight):
+    shutil.copytree(straight, tmp_path / "run")
+    (tmp_path / "run" / BEST).replace(tmp_path / "run" / LAST)
+    state = read_state(tmp_path / "run" / LAST)
+    assert run(tmp_path / "run", steps=110).step == 110 > state["step"]
 
 
 def test_two_commands_on_one_folder(tmp_path, straight, start):
@@ -247,6 +274,7 @@ def test_two_commands_on_one_folder(tmp_path, straight, start):
         ({"device": "gpu"}, ["--device gpu"]),
         ({"precision": "fp16"}, ["--precision fp16", "cpu"]),
         ({"track": "wandb"}, ["pip install wandb"]),
+        ({"name": "first"}, ["--out", "--name first"]),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_written(tmp_path, changes, words):
@@ -426,50 +454,83 @@ def test_epochs_are_passes_over_the_training_images(tmp_path):
 
 
 def test_a_time_budget_is_kept_and_turned_into_steps_once(tmp_path):
+    def slow(until):
+        def at_step(step):
+            time.sleep(0.01)
+            if step == until:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return ToyTask(at_step=at_step)
+
+    budget = {"steps": None, "decay": "cosine"}
     began = time.monotonic()
-    result = run(tmp_path / "run", interrupt_at(60), steps=None, time="3s", decay="cosine")
-    assert result.total_steps > 100
-    whole = run(tmp_path / "run", steps=None, time="3s", decay="cosine")
-    assert time.monotonic() - began < 6
-    assert whole.step == whole.total_steps == result.total_steps
-    longer = run(tmp_path / "run", interrupt_at(whole.step), steps=None, time="6s", decay="cosine")
-    assert longer.total_steps == 2 * whole.total_steps
+    stopped = run(tmp_path / "run", slow(40), time="2s", **budget)
+    total = stopped.total_steps
+    assert (stopped.step, stopped.exit_code) == (41, 130)
+    assert 45 < total < 200
+    finished = run(tmp_path / "run", slow(None), time="2s", **budget)
+    assert finished.step == finished.total_steps == total
+    assert time.monotonic() - began < 4
+    assert run(tmp_path / "run", slow(total), time="4s", **budget).total_steps == 2 * total
 
 
 # Several processes
 
 
-@pytest.mark.parametrize("world_size", [2])
-def test_several_processes_learn_what_one_learns(tmp_path, start, world_size):
-    changes = {"steps": 12, "checkpoint_every": 5}
-    started = [
-        start(run_one_of_many, tmp_path / "many", changes, rank, world_size)
-        for rank in range(world_size)
-    ]
+def start_two(start, path, changes, *, spoil=False):
+    """Two processes that train together; returns their exit codes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = [start(run_one_of_two, path, changes, rank, port, spoil) for rank in (0, 1)]
     for process in started:
-        process.join(120)
-    assert [process.exitcode for process in started] == [0] * world_size
+        process.join(60)
+    return [process.exitcode for process in started]
+
+
+def test_several_processes_learn_what_one_learns(tmp_path, start):
+    changes = {"steps": 12, "checkpoint_every": 5}
+    assert start_two(start, tmp_path / "two", changes) == [0, 0]
     run_without_batchnorm(tmp_path / "one", changes)
-    one, many = load_file(tmp_path / "one" / LAST), load_file(tmp_path / "many" / LAST)
-    assert one.keys() == many.keys()
+    one, two = load_file(tmp_path / "one" / LAST), load_file(tmp_path / "two" / LAST)
+    assert one.keys() == two.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(many[name], tensor, rtol=1e-4, atol=1e-6)
-    # and one process goes on with what several began
-    run_without_batchnorm(tmp_path / "many", changes | {"steps": 15})
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
+    # and one process goes on with what two began
+    run_without_batchnorm(tmp_path / "two", changes | {"steps": 15})
 
 
-def run_one_of_many(path, changes, rank, world_size):
+def test_a_bad_part_of_the_batch_stops_every_process_and_is_named(tmp_path, start):
+    assert start_two(start, tmp_path / "run", {}, spoil=True) == [1, 1]
+    for rank in (0, 1):
+        message = (tmp_path / f"message-{rank}").read_text()
+        assert "3 steps in a row" in message
+        assert "in the data: train-" in message
+    assert read_state(tmp_path / "run" / LAST)["step"] == 0
+
+
+def run_one_of_two(path, changes, rank, port, spoil):
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_WORLD_SIZE": str(world_size),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(20000 + os.getppid() % 20000),
+        "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    run_without_batchnorm(path, changes)
+    if not spoil:
+        run_without_batchnorm(path, changes)
+        return
+    data = toy_data()
+    data.splits["train"].images[5] = float("nan")
+    config = settings(path, max_bad_steps=3, batch_size=74)  # every image, twice
+    try:
+        train(ToyTask(), toy_model(), data, config, quiet=True)
+    except NonFiniteError as error:
+        path.with_name(f"message-{rank}").write_text(str(error))
+        sys.exit(error.exit_code)
 
 
 def run_without_batchnorm(path, changes):

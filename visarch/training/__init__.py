@@ -1,0 +1,1 @@
+"""How models are trained: one loop (`loop.train`) for every task (`task.Task`)."""

@@ -12,6 +12,7 @@ from accelerate.utils import DistributedType
 from visarch.errors import UserError
 from visarch.training.config import TrainConfig
 
+_PROJECTS = {"tensorboard": "tensorboard", "wandb": "visarch"}
 _FORMATS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -69,7 +70,7 @@ def make_accelerator(config: TrainConfig, state: PartialState, folder: Path) -> 
         project_dir=folder,
     )
     if config.track != "none":
-        accelerator.init_trackers(folder.name)
+        accelerator.init_trackers(_PROJECTS[config.track], None, {"wandb": {"name": folder.name}})
     return accelerator
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ from visarch.training.guard import NonFiniteError
 from visarch.training.length import TimeBudget, planned_steps
 from visarch.training.metrics import Window, better
 from visarch.training.progress import Reporter
-from visarch.training.resume import check_same_run, settled_steps
-from visarch.training.runfolder import EVALUATION, RunFolder, new_run_path
+from visarch.training.resume import check_same_run, last_checkpoint, settled_steps
+from visarch.training.runfolder import EVALUATION, RunFolder, open_run
 from visarch.training.stop import StopRequest
 from visarch.training.task import Task
 from visarch.training.trainer import Trainer
@@ -74,16 +74,16 @@ def train(
     planned_steps(config, len(data.splits["train"]))
     state = processes(config)
     check_devices(config, state)
-    path, folder = _open_folder(config, task, state)
-    accelerator = make_accelerator(config, state, path)
-    try:
+    with ExitStack() as stack:
+        path, folder = _open_folder(config, task, state)
+        if folder:
+            stack.callback(folder.close)
+        accelerator = make_accelerator(config, state, path)
+        stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
+        stack.callback(trainer.release)
         reporter = Reporter(quiet=quiet or folder is None, device=state.device)
         return Session(trainer, data, path, folder, reporter, started).go()
-    finally:
-        accelerator.end_training()
-        if folder:
-            folder.close()
 
 
 def _open_folder(
@@ -93,9 +93,8 @@ def _open_folder(
     folder, answer = None, ["", ""]
     if state.is_main_process:
         try:
-            path = Path(config.out) if config.out else new_run_path(config, task.name)
-            folder = RunFolder(path)
-            answer[0] = str(path)
+            folder = open_run(config, task.name)
+            answer[0] = str(folder.path)
         except UserError as error:
             answer[1] = str(error)
     if state.num_processes > 1:
@@ -153,18 +152,23 @@ class Session:
 
     def _take_up(self) -> bool:
         """Read the last checkpoint, if there is one, and settle the length of the run."""
-        trainer, last = self.trainer, self.path / "checkpoints" / "last.safetensors"
-        resumed, before = last.exists(), None
-        if resumed:
+        trainer, last, before = self.trainer, last_checkpoint(self.path), None
+        if last:
             checkpoint = load_checkpoint(last)
             before = check_same_run(
                 self.path, checkpoint.state, self.config, self.task.name, self.fingerprint
             )
             trainer.load(checkpoint, last)
+            if checkpoint.state["precision"] != self.precision:
+                self.reporter.say(
+                    f"So far it was trained in {checkpoint.state['precision']}; from here on it is "
+                    f"in {self.precision}."
+                )
         trainer.total_steps = settled_steps(
             self.config, before, len(trainer.split), trainer.num_steps, trainer.total_steps
         )
-        return resumed
+        self.accelerator.wait_for_everyone()  # all have looked before the main process writes
+        return last is not None
 
     def _begin(self, resumed: bool) -> None:
         """Say and write down what is about to be done."""
@@ -176,7 +180,6 @@ class Session:
                 self.best = read_state(self.folder.best)["metric"]
         if not resumed:
             self._save()  # what can go wrong with writing goes wrong now
-        self.accelerator.wait_for_everyone()
 
     def _train(self, stop: StopRequest) -> None:
         """Steps, and what falls due after each."""
@@ -288,6 +291,7 @@ class Session:
         state = self.trainer.state() | {
             "task": self.task.name,
             "fingerprint": self.fingerprint,
+            "precision": self.precision,
             "versions": versions(),
         }
         path = self.folder.checkpoints / f"{name}.safetensors"
@@ -370,7 +374,7 @@ class Session:
         folder.write_json("environment.json", [*starts, environment])
 
     def _plan(self, resumed: bool) -> str:
-        """What is about to be done, in a line."""
+        """What is about to be done."""
         trainer, config = self.trainer, self.config
         total, size = trainer.total_steps, len(trainer.split)
         length = f"{total} steps" if total else f"{config.time}"
@@ -378,11 +382,14 @@ class Session:
             length += f" ({total * config.batch_size / size:.3g} epochs)"
         begin = f"Going on after step {trainer.num_steps}: t" if resumed else "T"
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        return (
+        plan = (
             f"{begin}raining {self.task.name} with {parameters:,} parameters for {length} on "
             f"{size:,} images, {config.batch_size} per step, on {trainer.device} in "
             f"{self.precision}."
         )
+        if total and total <= config.warmup_steps:
+            plan += f" All of it is warm-up, which takes {config.warmup_steps} steps."
+        return plan
 
     def _result(self, metrics: dict[str, dict[str, float]], exit_code: int = 0) -> Result:
         trainer = self.trainer

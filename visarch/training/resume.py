@@ -16,7 +16,25 @@ from visarch.training.config import (
     to_yaml,
 )
 from visarch.training.length import planned_steps
-from visarch.training.runfolder import CONFIG, read_config
+from visarch.training.runfolder import CONFIG, METRICS, read_config
+
+
+def last_checkpoint(path: Path) -> Path | None:
+    """The checkpoint that the run at `path` goes on from; None if it has yet to begin.
+
+    Raises:
+        UserError: it began, but its checkpoint is gone: no reason to begin again unasked.
+    """
+    last = path / "checkpoints" / "last.safetensors"
+    if last.exists():
+        return last
+    if (path / METRICS).exists() or last.with_name("best.safetensors").exists():
+        raise UserError(
+            f"{path} has trained already, but its {last.relative_to(path)} is gone. Bring it back "
+            "(a copy of best.safetensors beside it will do, if there is one), or give another "
+            "--out to begin again."
+        )
+    return None
 
 
 def check_same_run(

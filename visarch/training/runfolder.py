@@ -46,6 +46,23 @@ def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> P
     return path
 
 
+def open_run(config: TrainConfig, task: str) -> "RunFolder":
+    """The run folder that the settings name: an existing one, or a new one.
+
+    Raises:
+        UserError: it cannot be had; see `RunFolder`.
+    """
+    if config.out is None:
+        return RunFolder(new_run_path(config, task))
+    path = Path(config.out)
+    if config.name is not None and not (path / CONFIG).exists():
+        raise UserError(
+            f"--out {config.out} and --name {config.name} both say what the new run folder is "
+            "called; give one of them."
+        )
+    return RunFolder(path)
+
+
 class RunFolder:
     """A run folder that this process alone writes to, until `close`.
 

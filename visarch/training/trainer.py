@@ -189,6 +189,16 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
+    def release(self) -> None:
+        """Let go of what wraps the model for several processes, before their group ends.
+
+        A DDP that outlives the group is the last to hold it, and ends it without letting go of the
+        interpreter, for which gloo's threads may wait: a deadlock.
+        """
+        if self.accelerator.num_processes > 1:
+            self.objective = self._plain_objective
+            self.accelerator.free_memory()
+
     def _inputs(self) -> tuple["Batch", StepNoise]:
         """The batch and the noise of the step to come; dropout's generator is set for it, too."""
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
