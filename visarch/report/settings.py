@@ -1,0 +1,111 @@
+"""The settings of a run beside their defaults, and the commands that follow from them."""
+
+import shlex
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import yaml
+
+from visarch.report.run import Run
+from visarch.training.config import to_yaml
+
+_CONFIGS = {"vae": "visarch.training.vae:VAETrainConfig"}
+"""Where the settings of a task and their defaults are defined."""
+_LENGTHS = ("steps", "epochs", "time")
+
+
+class Setting(NamedTuple):
+    """One setting, nested ones by their dotted name."""
+
+    name: str
+    value: Any
+    default: Any
+    """What it is if it is not given."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the run departs from the default."""
+        return bool(self.value != self.default)
+
+
+class Command(NamedTuple):
+    """A command line and what it is for."""
+
+    line: str
+    purpose: str
+
+
+def settings(run: Run) -> list[Setting]:
+    """Every setting of a run, in the order of config.yaml; for a task that this version does not
+    know, as if nothing were set by default."""
+    defaults = _defaults(run.task)
+    return [Setting(name, value, defaults.get(name)) for name, value in _flat(run.config)]
+
+
+def reproduce(run: Run) -> str | None:
+    """The command that trains the same model again, in a new run folder; None where the task is not
+    known to this version.
+
+    A length in time becomes the number of steps that it came to, which another machine would find
+    to be different.
+    """
+    if run.task not in _CONFIGS:
+        return None
+    given = {s.name: s.value for s in settings(run) if s.differs and s.name != "out"}
+    if "time" in given and run.total_steps:
+        given = {name: value for name, value in given.items() if name not in _LENGTHS}
+        given["steps"] = run.total_steps
+    words = ["visarch", "train", run.task]
+    for name, value in given.items():
+        flag = name.rpartition(".")[2].replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def next_commands(run: Run) -> list[Command]:
+    """What can be done with a run now."""
+    path = shlex.quote(str(run.path))
+    resume = f"visarch train --resume {path}"
+    if not run.finished:
+        return [Command(resume, "go on with the training exactly where it stopped")]
+    data = shlex.quote(str(run.config.get("data", "DATA")))
+    commands = {
+        "vae": [
+            Command(f"visarch sample {path} -n 64", "draw new images"),
+            Command(f"visarch reconstruct {path} {data}", "see images beside reconstructions"),
+            Command(f"visarch interpolate {path} A.png B.png", "walk from one image to another"),
+            Command(f"visarch embed {path} {data}", "write the latent vector of every image"),
+        ]
+    }
+    longer = f"{resume} --steps {2 * run.step}"
+    return [
+        Command(f"visarch evaluate {path}", "measure the model again"),
+        *commands.get(run.task, []),
+        Command(longer, "train for longer, from where it ended"),
+    ]
+
+
+def _defaults(task: str) -> dict[str, Any]:
+    """A task's settings where nothing is given, not even the data."""
+    if task not in _CONFIGS:
+        return {}
+    module, _, name = _CONFIGS[task].partition(":")
+    config = getattr(import_module(module), name)(data="")
+    return dict(_flat(yaml.safe_load(to_yaml(config)))) | {"data": None}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings side by side."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", value))
+    return pairs

@@ -1,0 +1,100 @@
+"""The page's one style sheet: for a screen or a phone, by day and by night."""
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --page: #faf9f7; --card: #ffffff; --ink: #1c1e21; --muted: #5d636c; --line: #e2e1de;
+  --train: #2563ae; --validation: #c2570c; --alarm: #b42318; --alarm-page: #fdf0ec;
+  --code: #f1f0ed;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #141619; --card: #1b1e22; --ink: #e7e8ea; --muted: #a0a6b0; --line: #31353b;
+    --train: #7ab5f5; --validation: #ffa45c; --alarm: #ff8f80; --alarm-page: #33201d;
+    --code: #24282d;
+  }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body {
+  margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 74rem;
+  background: var(--page); color: var(--ink);
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  overflow-wrap: anywhere;
+}
+h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; }
+h2 { margin: 3rem 0 1rem; font-size: 1.25rem; }
+h2 small { font-weight: normal; }
+h3 { margin: 1rem 0 .5rem; font-size: 1rem; }
+p { margin: .25rem 0; }
+a { color: var(--train); }
+small, .eyebrow, dt, th { color: var(--muted); font-size: .85rem; }
+.eyebrow { letter-spacing: .03em; }
+nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 1rem; font-size: .9rem; }
+.badge {
+  display: inline-block; padding: 0 .6rem; border: 1px solid var(--line); border-radius: 1rem;
+  font-size: .85rem;
+}
+.badge.open { border-color: var(--validation); color: var(--validation); }
+.alarm {
+  margin: 1rem 0; padding: .75rem 1rem; border-left: 4px solid var(--alarm); border-radius: 4px;
+  background: var(--alarm-page);
+}
+dl { margin: 0; display: grid; gap: .75rem; }
+dd { margin: 0; }
+.facts { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin-top: 1.5rem; }
+.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fit, minmax(7.5rem, 1fr)); }
+.tiles > div { padding: .75rem 1rem; }
+.tiles dd { font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.tiles small { display: block; font-size: .8rem; font-weight: normal; line-height: 1.35; }
+.tiles > .first dd { font-size: 2.1rem; font-weight: 600; line-height: 1.15; }
+.tiles > div, figure {
+  background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+}
+.charts, .pictures, .strip, .columns { display: grid; gap: 1rem; }
+.charts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
+.pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
+.strip { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.columns { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 3rem; }
+.columns > * { min-width: 0; }
+figure { margin: 0; padding: .75rem 1rem; min-width: 0; }
+figcaption { margin-bottom: .5rem; line-height: 1.4; }
+.strip figure { padding: .5rem; max-width: 15rem; }
+.strip figcaption { margin: .25rem 0 0; text-align: center; }
+img { display: block; max-width: 100%; height: auto; border-radius: 4px; }
+.strip img { width: 100%; }
+img.ink { mix-blend-mode: multiply; }
+@media (prefers-color-scheme: dark) {
+  img.ink { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; }
+}
+svg { display: block; width: 100%; height: auto; }
+svg * { stroke-linejoin: round; }
+svg text { font-family: inherit; font-variant-numeric: tabular-nums; }
+.key { margin-right: 1rem; font-size: .85rem; white-space: nowrap; }
+.key::before {
+  content: ""; display: inline-block; width: 1.1rem; height: .2rem; margin-right: .4rem;
+  vertical-align: middle; background: currentColor; border-radius: 2px;
+}
+.key.train { color: var(--train); }
+.key.validation { color: var(--validation); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word; }
+th, td { padding: .3rem 1.5rem .3rem 0; text-align: left; vertical-align: top; }
+td { border-top: 1px solid var(--line); min-width: 4rem; }
+th { font-weight: normal; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre, code { font: .85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+pre {
+  margin: .25rem 0 .75rem; padding: .6rem .8rem; white-space: pre-wrap;
+  background: var(--code); border-radius: 6px; user-select: all; -webkit-user-select: all;
+}
+td code { overflow-wrap: anywhere; }
+details { margin: .75rem 0; }
+summary { cursor: pointer; color: var(--muted); font-size: .9rem; }
+@media (max-width: 40rem) {
+  body { padding-top: 1.25rem; }
+  h1 { font-size: 1.5rem; }
+  .tiles { grid-template-columns: 1fr 1fr; }
+  .tiles > .first { grid-column: 1 / -1; }
+}
+"""
