@@ -11,6 +11,7 @@ from visarch.blocks.normalization import Normalization
 
 BATCH_NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 INSTANCE_NORMS = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+EPSILON = st.sampled_from([1e-5, 1e-2])
 SIZES = st.lists(st.integers(2, 4), max_size=3).map(tuple)
 SOME_SIZES = st.lists(st.integers(2, 4), min_size=1, max_size=3).map(tuple)
 
@@ -45,27 +46,28 @@ def assert_equal(actual, expected) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
-@given(groups=st.integers(1, 3), per_group=st.integers(1, 3), sizes=SIZES)
-def test_group_norm_is_torchs(groups: int, per_group: int, sizes: tuple[int, ...]):
+@given(groups=st.integers(1, 3), per_group=st.integers(1, 3), sizes=SIZES, epsilon=EPSILON)
+def test_group_norm_is_torchs(groups: int, per_group: int, sizes: tuple[int, ...], epsilon: float):
     channels = groups * per_group
-    norm = with_weights(GroupNorm(channels, num_groups=groups))
-    peer, x = peer_of(norm, nn.GroupNorm(groups, channels)), batch(channels, sizes)
-    assert_equal(values_and_gradients(norm, x), values_and_gradients(peer, x))
-
-
-@given(channels=st.integers(1, 4), sizes=SOME_SIZES)
-def test_instance_norm_is_torchs(channels: int, sizes: tuple[int, ...]):
-    norm = with_weights(InstanceNorm(channels))
-    peer = peer_of(norm, INSTANCE_NORMS[len(sizes)](channels, affine=True))
+    norm = with_weights(GroupNorm(channels, num_groups=groups, epsilon=epsilon))
+    peer = peer_of(norm, nn.GroupNorm(groups, channels, eps=epsilon))
     x = batch(channels, sizes)
     assert_equal(values_and_gradients(norm, x), values_and_gradients(peer, x))
 
 
-@given(channels=st.integers(1, 4), sizes=SIZES)
-def test_layer_norm_is_torchs_over_the_whole_image(channels: int, sizes: tuple[int, ...]):
+@given(channels=st.integers(1, 4), sizes=SOME_SIZES, epsilon=EPSILON)
+def test_instance_norm_is_torchs(channels: int, sizes: tuple[int, ...], epsilon: float):
+    norm = with_weights(InstanceNorm(channels, epsilon=epsilon))
+    peer = peer_of(norm, INSTANCE_NORMS[len(sizes)](channels, eps=epsilon, affine=True))
+    x = batch(channels, sizes)
+    assert_equal(values_and_gradients(norm, x), values_and_gradients(peer, x))
+
+
+@given(channels=st.integers(1, 4), sizes=SIZES, epsilon=EPSILON)
+def test_layer_norm_is_torchs_over_the_whole_image(channels, sizes, epsilon: float):
     """torch's normalizes alike; its γ and β per pixel are ours, repeated over the pixels."""
-    norm, x = with_weights(LayerNorm(channels)), batch(channels, sizes)
-    peer = nn.LayerNorm((channels, *sizes), dtype=torch.float64)
+    norm, x = with_weights(LayerNorm(channels, epsilon=epsilon)), batch(channels, sizes)
+    peer = nn.LayerNorm((channels, *sizes), eps=epsilon, dtype=torch.float64)
     per_channel = (channels, *(1,) * len(sizes))
     peer.weight.data = norm.weight.data.view(per_channel).expand(channels, *sizes).contiguous()
     peer.bias.data = norm.bias.data.view(per_channel).expand(channels, *sizes).contiguous()
@@ -75,7 +77,7 @@ def test_layer_norm_is_torchs_over_the_whole_image(channels: int, sizes: tuple[i
 @given(
     channels=st.integers(1, 4),
     sizes=SIZES,
-    epsilon=st.sampled_from([1e-5, 1e-2]),
+    epsilon=EPSILON,
     momentum=st.sampled_from([0.1, 0.5]),
 )
 def test_batch_norm_is_torchs_while_training_and_after(channels, sizes, epsilon, momentum):

@@ -44,6 +44,15 @@ def test_a_gradient_reaches_every_parameter(variant: Variant):
 
 
 @every_variant
+def test_on_the_meta_device_a_model_has_the_same_weights_and_no_memory(variant: Variant):
+    with torch.device("meta"):
+        weights = variant.make().state_dict()
+    assert {tensor.device.type for tensor in weights.values()} == {"meta"}
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    assert shapes == {name: t.shape for name, t in variant.make().state_dict().items()}
+
+
+@every_variant
 @torch.no_grad()
 def test_eval_mode_is_deterministic(variant: Variant):
     model, inputs = ready(variant), variant.inputs(2)

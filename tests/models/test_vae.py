@@ -206,8 +206,10 @@ def test_the_patch_is_inferred_as_the_smallest_that_leaves_few_positions(sizes: 
 
 @both_covariances
 def test_the_vae_starts_near_a_linear_one(covariance: str):
-    """Its blocks change little at first: what h gives is close to ReLU of what it is given."""
+    """What h gives is close to ReLU of what it is given, and latents enter and leave unmixed."""
     model = vae(covariance=covariance, depth=4).make().eval()
+    for weight in (model.encoder.f_mean.weight, model.decoder.f_in.weight.T):
+        torch.testing.assert_close(weight @ weight.T, torch.eye(3))
     grid = torch.randn(4, 6, 3, 2)
     for h in (model.encoder.h, model.decoder.h):
         difference = h(grid) - grid.relu()
