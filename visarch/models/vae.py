@@ -118,11 +118,16 @@ class GaussianEncoder(nn.Module):
         self.h = _convnet(config)
         self.f_mean = nn.Linear(grid, latents)
         nn.init.orthogonal_(self.f_mean.weight)
-        log_scale = torch.full((latents,), math.log(config.initial_scale))
-        start = log_scale if config.covariance == "diagonal" else _tril(log_scale.diag())
-        self.f_var = nn.Linear(grid, len(start))
+        num_scales = latents if config.covariance == "diagonal" else latents * (latents + 1) // 2
+        self.f_var = nn.Linear(grid, num_scales)
         nn.init.normal_(self.f_var.weight, std=0.1 / math.sqrt(grid * latents))
-        self.f_var.bias.data.copy_(start)
+        self.start_scale(torch.full((latents,), math.log(config.initial_scale)))
+
+    @torch.no_grad()
+    def start_scale(self, log_scale: Float[Tensor, " z"]) -> None:
+        """Let Σ^{1/2} start from a diagonal matrix with these logarithms on its diagonal."""
+        full = self.config.covariance == "full"
+        self.f_var.bias.copy_(_tril(log_scale.diag()) if full else log_scale)
 
     def forward(self, x: Float[Tensor, "b c *spatial"]) -> GaussianPosterior:
         config = self.config
@@ -165,15 +170,20 @@ class GaussianDecoder(nn.Module):
         nn.init.orthogonal_(self.f_in.weight)
         self.h = _convnet(config)
         self.f_mean = TransConv(config.channels, channels, patch, stride=patch, ndim=config.ndim)
-        log_sigma = torch.tensor(math.log(config.initial_sigma))
         if config.sigma == "predicted":
             self.f_var = nn.Linear(grid, 1)
             nn.init.zeros_(self.f_var.weight)
-            nn.init.constant_(self.f_var.bias, math.log(config.initial_sigma))
         elif config.sigma == "learned":
-            self.log_sigma = nn.Parameter(log_sigma)
+            self.log_sigma = nn.Parameter(torch.empty(()))
         else:
-            self.register_buffer("log_sigma", log_sigma)
+            self.register_buffer("log_sigma", torch.empty(()))
+        self.start_sigma(math.log(config.initial_sigma))
+
+    @torch.no_grad()
+    def start_sigma(self, log_sigma: float) -> None:
+        """Let σ start from this logarithm, whatever the image."""
+        owner = self.f_var.bias if self.config.sigma == "predicted" else self.log_sigma
+        owner.fill_(log_sigma)
 
     def forward(
         self, z: Float[Tensor, "b z"]
@@ -232,6 +242,9 @@ class GaussianVAE(nn.Module, Pretrained):
         return mean, sigma, posterior
 
 
+_SMALL = 0.02
+
+
 def _convnet(config: VAEConfig) -> nn.Sequential:
     """h: L residual or bottleneck blocks that keep the grid's shape.
 
@@ -258,7 +271,7 @@ def _convnet(config: VAEConfig) -> nn.Sequential:
                 ndim=config.ndim,
             )
             last = block.norm3
-        nn.init.constant_(last.weight, 0.1)
+        nn.init.constant_(last.weight, _SMALL)
         blocks.append(block)
     return nn.Sequential(*blocks)
 

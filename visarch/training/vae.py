@@ -6,6 +6,7 @@ Imports no torch before a training begins, so that flags are answered at once.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
@@ -22,6 +23,9 @@ class VAETrainConfig(TrainConfig):
     """1 for gray, 3 for color; inferred from the data by default."""
     shift: int = 1
     """Augmentation: training images are moved by up to so many pixels each way; 0 leaves them."""
+    initialization: Literal["pca", "random"] = "pca"
+    """Where the weights start: at the probabilistic PCA of the images, the best linear VAE, or at
+    random values."""
     kl_warmup_steps: int = 0
     """Steps over which the weight of the KL rises to 1; more of them if the posterior collapses."""
     model: VAEHyperparameters = field(default_factory=VAEHyperparameters)
@@ -45,9 +49,10 @@ def train_vae(config: VAETrainConfig) -> int:
     """
     import torch
 
-    from visarch.data import open_data
+    from visarch.data import open_data, to_unit
     from visarch.evaluation.vae import collapse_warning
     from visarch.models.config import VAEConfig
+    from visarch.models.principal import can_start_linear, start_linear
     from visarch.models.vae import GaussianVAE
     from visarch.report import write_report
     from visarch.training.loop import train
@@ -73,6 +78,11 @@ def train_vae(config: VAETrainConfig) -> int:
             f"--shift is {config.shift} and the images' smallest side {min(data.shape[1:])} pixels:"
             " it must be smaller than that; 0 leaves the images as they are."
         )
+    starts_linear = config.initialization == "pca" and can_start_linear(hyperparameters)
+    if config.initialization == "pca" and not starts_linear:
+        numbers = data.shape[0] * hyperparameters.patch_size ** len(data.shape[1:])
+        why = f"PCA needs --channels of at least {numbers}, one for each number in a patch"
+        reasons.append(("initialization", "random", why))
     for name, value, why in reasons:
         print(f"{name}: {value} ({why})")
     for name, why in data.skipped[:5]:
@@ -82,6 +92,9 @@ def train_vae(config: VAETrainConfig) -> int:
 
     torch.manual_seed(config.seed)
     model = GaussianVAE(hyperparameters)
+    if starts_linear:
+        dequantization = 1 / (12 * data.levels**2) if data.levels else 0.0
+        start_linear(model, to_unit(data.splits["train"].images, data.levels), dequantization)
     result = train(VAETask(config, data.levels), model, data, config)
     if result.exit_code or not result.metrics:
         return result.exit_code
