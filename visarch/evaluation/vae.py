@@ -65,35 +65,62 @@ class VAEMeasurement:
     importance_samples: int
 
     @property
+    def num_images(self) -> int:
+        """n: how many images were measured."""
+        return len(self.kl)
+
+    @property
+    def bound(self) -> Tensor:
+        """ELBO of each image (n,)."""
+        return self.reconstruction - self.kl
+
+    @property
     def active_units(self) -> int:
         """How many latent dimensions tell images apart."""
         return int((self.mean_variance > ACTIVE).sum())
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
-        bound = self.reconstruction - self.kl
-        yield "bits/dim", self._bits(bound)
-        yield "ELBO", float(bound.mean())
+        yield "bits/dim", self._bits(float(self.bound.mean()))
+        yield "ELBO", float(self.bound.mean())
         yield "reconstruction", float(self.reconstruction.mean())
         yield "KL", float(self.kl.mean())
         yield "rmse", float(self.squared_error.mean().sqrt())
         yield "sigma", float(self.sigma.mean())
         yield "active units", float(self.active_units)
         if self.importance_bound is not None:
-            name = f"IW-{self.importance_samples}"
-            yield f"{name} bound", float(self.importance_bound.mean())
-            yield f"{name} bits/dim", self._bits(self.importance_bound)
+            nats = float(self.importance_bound.mean())
+            yield f"{self.importance_name} bound", nats
+            yield f"{self.importance_name} bits/dim", self._bits(nats)
 
     @property
-    def standard_error(self) -> float:
-        """Standard error of bits/dim over the images."""
-        bound = (self.reconstruction - self.kl).double()
-        if len(bound) < 2:
-            return float("nan")
-        spread = float(bound.std()) / len(bound) ** 0.5
-        return bits_per_dim(-spread, self.num_dims, None)
+    def importance_name(self) -> str:
+        """What the importance-weighted bound with K samples is called: IW-K."""
+        return f"IW-{self.importance_samples}"
 
-    def _bits(self, nats: Tensor) -> float:
-        return bits_per_dim(float(nats.mean()), self.num_dims, self.levels)
+    def standard_errors(self) -> dict[str, float]:
+        """Standard errors, over the images, of the values that are means; NaN for a single image.
+
+        They say how much another set of images of the same kind would differ, not how much other
+        noise would.
+        """
+        errors = {
+            "ELBO": _standard_error(self.bound),
+            "reconstruction": _standard_error(self.reconstruction),
+            "KL": _standard_error(self.kl),
+            "sigma": _standard_error(self.sigma),
+        }
+        errors["bits/dim"] = self._bits_spread(errors["ELBO"])
+        if self.importance_bound is not None:
+            nats = _standard_error(self.importance_bound)
+            errors[f"{self.importance_name} bound"] = nats
+            errors[f"{self.importance_name} bits/dim"] = self._bits_spread(nats)
+        return errors
+
+    def _bits(self, nats: float) -> float:
+        return bits_per_dim(nats, self.num_dims, self.levels)
+
+    def _bits_spread(self, nats: float) -> float:
+        return bits_per_dim(-nats, self.num_dims, None)  # a difference: log₂(levels) drops out
 
 
 @torch.no_grad()
@@ -164,6 +191,12 @@ def collapse_warning(kl: float, active_units: int, latent_dim: int) -> str | Non
         "reconstruction weigh more at first (--kl-warmup-steps 1000), start with a smaller σ "
         "(--initial-sigma 0.05), or train for longer."
     )
+
+
+def _standard_error(values: Tensor) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return float(values.double().std()) / len(values) ** 0.5
 
 
 def _log_weights(x: Tensor, posterior: Posterior, decode: Decode, draw: Draw, count: int) -> Tensor:

@@ -1,7 +1,6 @@
 """The Gaussian VAE as a task: Algorithm 1's loss, its metrics, and pictures of what it knows."""
 
 import io
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -10,14 +9,16 @@ from torch import Tensor, nn
 
 from visarch.data import Batch, Data, Split, dequantize, to_unit
 from visarch.data.augmentation import shift
-from visarch.evaluation.vae import Draw, VAEMeasurement, measure_vae
+from visarch.inference.splits import held_out, spread
+from visarch.inference.vae import measure, reconstruct, sample
 from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.objectives.elbo import elbo
 from visarch.pictures import beside, grid
-from visarch.training.randomness import StepNoise, derive_seed
+from visarch.training.randomness import StepNoise
 from visarch.training.vae import VAETrainConfig
 
-_EVALUATION_BATCH = 250
+_TRAVERSED = 250
+"""How many images tell which latents are the liveliest."""
 
 
 class VAETask:
@@ -57,17 +58,13 @@ class VAETask:
     def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
         """Reconstructions beside originals, samples, a traversal of the liveliest latents."""
         assert isinstance(model, GaussianVAE)
-        split = data.splits.get("test") or data.splits.get("validation") or data.splits["train"]
-        device = next(model.parameters()).device
-        x = to_unit(split.images[:_EVALUATION_BATCH].to(device), self.levels)
-        posterior = model.encode(x)
-        shown = x[:32]
-        means, _ = model.decode(posterior.mean[:32])
-        z = sample_latents(model, 64, self.config.seed)
-        samples, _ = model.decode(z)
+        split = held_out(data)
+        shown = split.take("shown", spread(len(split), 32))
+        many = split.images[spread(len(split), _TRAVERSED)]
+        posterior = model.encode(to_unit(many.to(next(model.parameters()).device), self.levels))
         return {
-            "reconstructions": beside(shown, means),
-            "samples": grid(samples, 8),
+            "reconstructions": beside(*reconstruct(model, shown, self.levels)),
+            "samples": grid(sample(model, 64, self.config.seed), 8),
             "traversal": traversal(model, posterior),
             "latents": latents_chart(posterior),
         }
@@ -77,45 +74,6 @@ class VAETask:
         if reach == 0:
             return images
         return shift(images, noise.integers(2 * reach + 1, images.ndim - 2) - reach)
-
-
-def measure(
-    model: GaussianVAE,
-    split: Split,
-    levels: int | None,
-    noise: StepNoise,
-    *,
-    importance_samples: int = 0,
-) -> VAEMeasurement:
-    """Measure a VAE on a whole split; the noise of an image does not depend on the others'."""
-
-    def batches() -> Iterator[tuple[Tensor, Draw]]:
-        pieces = torch.arange(len(split)).split(_EVALUATION_BATCH)
-        for number, indices in enumerate(pieces):
-            own = noise.fork(number, len(indices))
-            images = split.read(indices).images.to(noise.device)
-            x = dequantize(images, levels, own.uniform(*images.shape[1:]))
-            yield x, lambda own=own: own.normal(model.config.latent_dim)  # type: ignore[misc]
-
-    return measure_vae(
-        model.encode,
-        model.decode,
-        batches(),
-        levels=levels,
-        importance_samples=importance_samples,
-    )
-
-
-def sample_latents(model: GaussianVAE, count: int, seed: int, first: int = 0) -> Tensor:
-    """z̃ ~ N(0, I) for images ``first``, ``first + 1``, …: number k is the same in any batch.
-
-    Shapes: (count, Z), on the model's device.
-    """
-    draws = []
-    for number in range(first, first + count):
-        generator = torch.Generator().manual_seed(derive_seed("sample", seed, number))
-        draws.append(torch.randn(model.config.latent_dim, generator=generator))
-    return torch.stack(draws).to(next(model.parameters()).device)
 
 
 def traversal(

@@ -1,0 +1,79 @@
+"""``visarch embed``: where each picture lies in the latent space of a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from visarch.errors import UserError
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the features of every picture to a file.
+
+    For each picture: its name, the split and the label that it has in its data, and mean and
+    standard deviations of its posterior q(z | x).
+    """
+
+    run: Positional[str]
+    """The run folder; or a model folder, or a hub id."""
+    data: Positional[tuple[str, ...]] = ()
+    """Image files; or digits, a folder, an .npz/.npy file; by default all of the run's own."""
+    out: Path | None = None
+    """The .npz or .parquet file to write, or a folder; by default outputs/ in the run folder."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, …"""
+
+    def main(self) -> None:
+        suffix = ".npz"
+        if self.out is not None and self.out.suffix.lower() == ".parquet":
+            suffix = ".parquet"
+            _require_pyarrow()
+        import numpy as np
+
+        from visarch.data import Split
+        from visarch.inference.splits import every_sample
+        from visarch.inference.vae import embed
+        from visarch.outputs import place, save_arrays, save_parquet
+        from visarch.run import load_run
+        from visarch.terminal import note, note_skipped, progress
+
+        run = load_run(self.run, self.device)
+        if run.assumption:
+            note(run.assumption)
+        with progress("reading images") as tell:
+            data = run.open_inputs(self.data, tell)
+        origins, classes = None, None
+        if isinstance(data, Split):
+            split, source = data, "files"
+        else:
+            note_skipped(data)
+            split, origins = every_sample(data)
+            source, classes = data.source, data.classes
+
+        with progress("encoding") as tell:
+            means, deviations = embed(run.model, split, run.preparation.levels, progress=tell)
+        columns = {"names": np.array(split.names)}
+        if origins is not None:
+            columns["splits"] = np.array(origins)
+        if split.labels is not None:
+            columns["labels"] = split.labels.numpy()
+        columns |= {"means": means.numpy(), "standard_deviations": deviations.numpy()}
+
+        path = place(run, self.out, f"embeddings {Path(source).stem}", suffix)
+        if suffix == ".parquet":
+            save_parquet(path, columns, classes)
+        else:
+            named = {} if classes is None else {"classes": np.array(classes)}
+            save_arrays(path, columns | named)
+        print(f"{len(split)} images of {source} in {means.shape[1]} latent dimensions: {path}")
+        print(f"It holds {', '.join(columns)}.")
+
+
+def _require_pyarrow() -> None:
+    if find_spec("pyarrow") is None:
+        raise UserError("--out to a .parquet file needs a package: pip install pyarrow")

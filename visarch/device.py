@@ -1,0 +1,29 @@
+"""Where to compute, as `--device` says it."""
+
+import torch
+
+from visarch.errors import UserError
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the accelerator of this machine, or else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    found = torch.accelerator.current_accelerator()
+    if name == "auto":
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        if device.type != "cpu":
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ["cpu"]
+        if found is not None:
+            count = torch.accelerator.device_count()
+            here += [found.type] + [f"{found.type}:{index}" for index in range(count)]
+        raise UserError(
+            f"--device {name} is not to be had here; there is {', '.join(here)}, or auto."
+        ) from error
+    return device

@@ -1,0 +1,1 @@
+"""What finished models are used for, as functions of a model: what the verbs and the web share."""

@@ -1,0 +1,43 @@
+"""Which samples of its data a finished model is shown."""
+
+import torch
+
+from visarch.data import Data, Split
+
+
+def held_out(data: Data) -> Split:
+    """What the model was not trained on: the test split, or validation where there is none."""
+    return data.splits.get("test") or data.splits["validation"]
+
+
+def every_sample(data: Data) -> tuple[Split, list[str]]:
+    """All splits in one, and the name of the split that each sample belongs to.
+
+    Where only some of the splits have labels, the label of the others' samples is −1. A sample that
+    stands in two splits, as the only one of its source does, is taken once.
+    """
+    splits = list(data.splits.values())
+    names = [name for split in splits for name in split.names]
+    origins = [split.name for split in splits for _ in split.names]
+    labels = None
+    if any(split.labels is not None for split in splits):
+        labels = torch.cat([_labels(split) for split in splits])
+    joined = Split("all", torch.cat([split.images for split in splits]), labels, names)
+
+    first: dict[str, int] = {}
+    for position, name in enumerate(names):
+        first.setdefault(name, position)
+    if len(first) == len(names):
+        return joined, origins
+    return joined.take("all", list(first.values())), [origins[i] for i in first.values()]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Positions of at most so many of ``count`` samples, evenly spaced: folders list one class
+    after the other, and the first few would all be of one."""
+    shown = min(count, most)
+    return [number * count // shown for number in range(shown)]
+
+
+def _labels(split: Split) -> torch.Tensor:
+    return torch.full((len(split),), -1) if split.labels is None else split.labels

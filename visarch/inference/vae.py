@@ -1,0 +1,143 @@
+"""What a trained Gaussian VAE is used for: to measure, sample, reconstruct, interpolate, embed.
+
+Images go in as a split holds them, and come out on the unit scale, on the CPU.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from visarch.data import Split, dequantize, to_unit
+from visarch.evaluation.vae import Draw, VAEMeasurement, measure_vae
+from visarch.models.vae import GaussianVAE
+from visarch.training.randomness import StepNoise, derive_seed
+
+_BATCH = 250
+_SAMPLE_BATCH = 64
+
+
+def measure(
+    model: GaussianVAE,
+    split: Split,
+    levels: int | None,
+    noise: StepNoise,
+    *,
+    importance_samples: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> VAEMeasurement:
+    """Measure a VAE on a whole split; the same noise gives the same numbers.
+
+    ``progress`` is called with (images measured, images there are).
+    """
+
+    def batches() -> Iterator[tuple[Tensor, Draw]]:
+        for number, indices in enumerate(torch.arange(len(split)).split(_BATCH)):
+            own = noise.fork(number, len(indices))
+            images = split.read(indices).images.to(noise.device)
+            x = dequantize(images, levels, own.uniform(*images.shape[1:]))
+            yield x, lambda own=own: own.normal(model.config.latent_dim)  # type: ignore[misc]
+            progress(int(indices[-1]) + 1, len(split))
+
+    return measure_vae(
+        model.encode,
+        model.decode,
+        batches(),
+        levels=levels,
+        importance_samples=importance_samples,
+    )
+
+
+def evaluation_noise(model: GaussianVAE, split: str, seed: int) -> StepNoise:
+    """The noise that a training run with this seed evaluates a split with."""
+    return StepNoise(derive_seed(f"evaluate {split}", seed), 0, 1, device=_device(model))
+
+
+@torch.no_grad()
+def sample(model: GaussianVAE, count: int, seed: int, *, noise: bool = False) -> Tensor:
+    """New images g(z̃) for z̃ ~ N(0, I), or with ``noise`` x̃ = g(z̃) + σ(z̃) η, η ~ N(0, I).
+
+    Image number k depends on model, seed and k alone: to the last bit on one machine, since whole
+    batches are decoded whatever ``count`` is.
+
+    Shapes: (count, C, *spatial).
+
+    Source: lecture, "Recap: The Gaussian VAE".
+    """
+    images = []
+    for first in range(0, count, _SAMPLE_BATCH):
+        numbers = range(first, first + _SAMPLE_BATCH)
+        z = _normal("sample", seed, numbers, (model.config.latent_dim,))
+        mean, sigma = model.decode(z.to(_device(model)))
+        if noise:
+            mean = mean + sigma * _normal("sample noise", seed, numbers, mean.shape[1:]).to(mean)
+        images.append(mean.cpu())
+    return torch.cat(images)[:count]
+
+
+@torch.no_grad()
+def reconstruct(model: GaussianVAE, split: Split, levels: int | None) -> tuple[Tensor, Tensor]:
+    """Images, and what the decoder makes of the mean of their posteriors: g(f(x)).
+
+    Shapes: both (n, C, *spatial).
+    """
+    originals, reconstructions = [], []
+    for x in _unit_batches(model, split, levels):
+        mean, _ = model.decode(model.encode(x).mean)
+        originals.append(x.cpu())
+        reconstructions.append(mean.cpu())
+    return torch.cat(originals), torch.cat(reconstructions)
+
+
+@torch.no_grad()
+def interpolate(model: GaussianVAE, ends: Split, levels: int | None, steps: int) -> Tensor:
+    """Decoder means along the straight line between the posterior means of two images.
+
+    Shapes: (steps, C, *spatial); first and last are the two images' reconstructions.
+    """
+    (x,) = _unit_batches(model, ends, levels)
+    start, end = model.encode(x).mean
+    z = torch.lerp(start, end, torch.linspace(0, 1, steps, device=x.device).unsqueeze(1))
+    return torch.cat([model.decode(part)[0].cpu() for part in z.split(_BATCH)])
+
+
+@torch.no_grad()
+def embed(
+    model: GaussianVAE,
+    split: Split,
+    levels: int | None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviations of q(z | x) for each image; of the marginals, where Σ is full.
+
+    ``progress`` is called with (images embedded, images there are).
+
+    Shapes: both (n, Z).
+    """
+    means, deviations = [], []
+    for x in _unit_batches(model, split, levels):
+        posterior = model.encode(x)
+        means.append(posterior.mean.cpu())
+        deviations.append(posterior.variance.sqrt().cpu())
+        progress(sum(map(len, means)), len(split))
+    return torch.cat(means), torch.cat(deviations)
+
+
+def _unit_batches(model: GaussianVAE, split: Split, levels: int | None) -> Iterator[Tensor]:
+    """The images of a split on the unit scale, on the model's device."""
+    for images in split.images.split(_BATCH):
+        yield to_unit(images.to(_device(model)), levels)
+
+
+def _normal(purpose: str, seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers of which each image's come from a generator of its own."""
+    draws = []
+    for number in numbers:
+        generator = torch.Generator().manual_seed(derive_seed(purpose, seed, number))
+        draws.append(torch.randn(shape, generator=generator))
+    return torch.stack(draws)
+
+
+def _device(model: GaussianVAE) -> torch.device:
+    return next(model.parameters()).device

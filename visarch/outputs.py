@@ -1,0 +1,117 @@
+"""What verbs leave behind: pictures, and the numbers where a picture cannot hold them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from visarch import __version__
+from visarch.data import Preparation
+from visarch.errors import UserError
+from visarch.run import Run
+from visarch.training.atomic import replace_file
+
+KEYS = {1: "signals", 2: "images", 3: "volumes"}
+"""Under which key `visarch train --data` finds samples of so many dimensions in an `.npz`."""
+
+
+def place(run: Run, out: Path | None, name: str, suffix: str) -> Path:
+    """Where a file goes, and the folder for it: `out` itself if it ends in the suffix, or in the
+    folder `out`; by default in the run's `outputs/`, or here for a model on its own.
+
+    Raises:
+        UserError: `out` is, or is called like, another kind of file.
+    """
+    if out is not None and not out.is_dir() and (out.suffix or out.exists()):
+        if out.suffix.lower() != suffix:
+            raise UserError(
+                f"--out {out} is no folder and does not end in {suffix}: give a file that does, or "
+                "a folder."
+            )
+        path = out
+    else:
+        folder = out or (Path() if run.folder is None else run.folder / "outputs")
+        path = folder / f"{_slug(name)}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_picture(path: Path, picture: Image.Image, facts: Mapping[str, str]) -> None:
+    """Write a PNG that carries facts about its making, such as the seed."""
+    info = PngInfo()
+    for key, value in {"Software": f"visarch {__version__}", **facts}.items():
+        info.add_text(key, value)
+    replace_file(path, partial(picture.save, format="PNG", pnginfo=info))
+
+
+def save_values(
+    picture: Path, images: Mapping[str, Tensor], preparation: Preparation
+) -> list[Path]:
+    """Write samples into an `.npz` beside the picture of them, unless that holds all there is to
+    them; returns the file, if there is one.
+
+    The values are on the scale of the data that the model was trained on.
+
+    Shapes: each of the images (n, C, *spatial) on the unit scale; in the file without the axis C if
+    that is 1.
+    """
+    if preparation.ndim == 2 and preparation.shape[0] in (1, 3) and preparation.levels == 256:
+        return []
+    arrays = {}
+    for key, values in images.items():
+        values = to_values(values, preparation)
+        arrays[key] = (values[:, 0] if values.shape[1] == 1 else values).numpy()
+    path = picture.with_suffix(".npz")
+    save_arrays(path, arrays)
+    return [path]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an `.npz`."""
+
+    def write(side: Path) -> None:
+        with side.open("wb") as file:  # to a name that lacks it, NumPy would add its suffix
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    replace_file(path, write)
+
+
+def save_parquet(
+    path: Path, columns: Mapping[str, np.ndarray], classes: Sequence[str] | None
+) -> None:
+    """Write columns of numbers, strings or vectors (n,) or (n, Z), with pyarrow.
+
+    Where there are classes, the column `labels` holds their names instead of their numbers.
+    """
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    arrays = {}
+    for name, values in columns.items():
+        if name == "labels" and classes is not None:
+            arrays[name] = [classes[label] if label >= 0 else None for label in values]
+        elif values.ndim == 2:
+            flat = pyarrow.array(values.ravel())
+            arrays[name] = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        else:
+            arrays[name] = values.tolist()
+    table = pyarrow.table(arrays)
+    replace_file(path, partial(parquet.write_table, table))
+
+
+def to_values(images: Tensor, preparation: Preparation) -> Tensor:
+    """From the unit scale back to the scale of the training data: low + unit · (high − low)."""
+    low, high = preparation.floats
+    if preparation.levels is not None and (low, high) == Preparation.floats:
+        low, high = -0.5, preparation.levels - 0.5  # whole numbers, each the center of its cell
+    return low + images * (high - low)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.]+", "-", name).strip("-.").lower()
