@@ -146,6 +146,7 @@ def test_what_may_change_exists_and_every_field_has_its_help():
         assert lines[position + 1].startswith('    """'), name
 
 
-def test_importing_the_settings_does_not_import_torch():
-    code = "import sys, visarch.training.config; raise SystemExit('torch' in sys.modules)"
+def test_importing_settings_and_run_folders_does_not_import_torch():
+    modules = "visarch.training.config, visarch.training.runfolder"
+    code = f"import sys, {modules}; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

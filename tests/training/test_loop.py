@@ -209,7 +209,7 @@ def test_what_only_concerns_reports_may_change_and_so_may_the_place_of_the_data(
 
 def test_another_precision_by_another_device_is_said_aloud(tmp_path, capsys, monkeypatch):
     run(tmp_path / "run", steps=20, precision="auto")
-    monkeypatch.setattr("visarch.training.loop.precision", lambda config, device: "bf16")
+    monkeypatch.setattr("visarch.training.session.precision", lambda config, device: "bf16")
     config = settings(tmp_path / "run", steps=21, precision="auto")
     train(ToyTask(), toy_model(), toy_data(), config)
     assert "So far it was trained in fp32; from here on it is in bf16." in capsys.readouterr().out
@@ -287,10 +287,11 @@ def test_what_cannot_work_is_said_before_anything_is_written(tmp_path, changes, 
 # Steps that are not finite
 
 
-def test_a_run_with_a_bad_step_goes_on_and_counts_it(tmp_path):
+def test_a_run_with_a_bad_step_goes_on_counts_it_and_says_so(tmp_path, capsys):
     task = ToyTask(spoil=lambda step, loss: loss * float("nan") if step == 10 else loss)
-    result = run(tmp_path / "run", task, steps=30)
+    result = train(task, toy_model(), toy_data(), settings(tmp_path / "run", steps=30))
     assert result.step == 30
+    assert "step 11  loss or gradient is not finite: the step is skipped" in capsys.readouterr().out
     state = read_state(tmp_path / "run" / LAST)
     assert (state["skipped_steps"], state["average_updates"]) == (1, 29)
     assert metrics(tmp_path / "run")[-2]["skipped_steps"] == "1"

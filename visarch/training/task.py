@@ -28,8 +28,8 @@ class Task(Protocol):
 
         It runs under autocast when precision is below fp32: cast the model's outputs with
         `.float()` before summing over pixels. All randomness comes from `noise` (dropout aside),
-        which has as many samples as the batch. Values to log stay tensors: the loop fetches all of
-        them at once.
+        which has as many samples as the batch. Values to log stay tensors, as the loop fetches all
+        of them at once; "loss", "gradient_norm" and "learning_rate" are names of its own.
         """
         ...
 
