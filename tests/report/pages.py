@@ -18,6 +18,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.style = ""
         self.open: list[str] = []
         self.feed(html)
         self.close()
@@ -36,7 +37,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] == ["style"]:
+            self.style += data
+        else:
             self.texts.append(data)
 
     @property

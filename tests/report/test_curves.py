@@ -157,6 +157,14 @@ def test_any_values_can_be_drawn(train: list[float], validation: list[float]):
     assert svg["aria-label"] == 'a "<label>"'
 
 
+@pytest.mark.parametrize("lowest", [1e-12, 1e-4, 0.01, 0.5])
+def test_a_log_scale_has_a_few_ticks_whatever_it_spans(lowest: float):
+    svg = drawn([Curve("train", [(1, 30.0), (2, lowest), (3, math.nan)])], log=True)
+    ticks = Page(svg).texts[len(["0", "1", "2", "3", "step"]) :]
+    assert 2 <= len(ticks) <= 8
+    assert len(set(ticks)) == len(ticks)
+
+
 def test_a_chart_takes_its_colors_and_its_font_from_the_page():
     svg = drawn([Curve("train", [(1, 2), (2, 3)]), Curve("validation", [(1, math.nan), (2, 1)])])
     for color in ("train", "validation", "alarm", "muted", "line"):

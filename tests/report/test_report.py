@@ -55,6 +55,10 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def assert_self_contained(page: Page) -> None:
     """Nothing on the page loads anything, runs anything, or means something twice."""
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert "url(" not in page.style
+    assert "@import" not in page.style
     assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base"}
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -322,7 +326,7 @@ def test_tasks_to_come_have_a_page(tmp_path: Path, task: str):
     metrics = (
         "step,loss,learning_rate,validation/accuracy\n10,2.0,0.1,\n20,1.0,0.1,0.5\n30,,,0.75\n"
     )
-    evaluation = {"step": 30, "metrics": {"validation": {"accuracy": 0.75, "loss": 1.0}}}
+    evaluation = {"step": 30, "metrics": {"validation": {"accuracy": 0.75, "note": "no number"}}}
     run = make_run(tmp_path / "run", task=task, metrics=metrics, evaluation=evaluation)
     (run / "samples").mkdir()
     Image.new("RGB", (8, 8)).save(run / "samples" / "step-000030-confusion_matrix.png")

@@ -2,10 +2,12 @@
 
 import shlex
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from visarch.cli import VERBS
 from visarch.cli.flags import parse
 from visarch.cli.train import Resume, TrainVAE
 from visarch.models.config import VAEHyperparameters
@@ -84,9 +86,13 @@ def test_a_run_in_progress_can_only_go_on(tmp_path: Path):
 
 def test_a_finished_run_can_be_used_and_made_longer(tmp_path: Path):
     evaluation = {"step": 300, "metrics": {"test": {"KL": 20.0}}}
-    path = run_of(tmp_path / "run", CONFIGS[1], evaluation=evaluation)
+    path = run_of(tmp_path / "a run", CONFIGS[1], evaluation=evaluation)
     lines = [shlex.split(command.line) for command in next_commands(read_run(path))]
-    verbs = {line[1]: line[2:] for line in lines}
-    assert set(verbs) == {"evaluate", "sample", "reconstruct", "interpolate", "embed", "train"}
-    assert verbs["reconstruct"] == [str(path), CONFIGS[1].data]
-    assert parse(Resume, verbs["train"], "visarch train") == Resume(resume=path, steps=600)
+    *uses, (_, verb, *longer) = lines
+    assert verb == "train"
+    assert parse(Resume, longer, "visarch train") == Resume(resume=path, steps=600)
+    assert {verb for _, verb, *_ in uses} >= {"sample", "evaluate", "reconstruct"}
+    for _, verb, *arguments in uses:
+        module, _, name = VERBS[verb].target.partition(":")
+        asked = parse(getattr(import_module(module), name), arguments, f"visarch {verb}")
+        assert asked.run == str(path)

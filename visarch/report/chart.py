@@ -20,6 +20,7 @@ _COLORS = {
     **{color: f"var(--{split})" for split, color in _CURVES.items()},
 }
 _ROUND = [1, 2, 2.5, 5, 10]
+_FEW_DECADES = 500.0
 _MOST_POINTS = 300
 
 
@@ -73,7 +74,9 @@ def chart(
             axes.axhline(line, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         if log:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+            low, high = axes.get_ylim()
+            finely = high < _FEW_DECADES * low
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if finely else (1,), numticks=6))
         else:
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND))
         if limits:
@@ -137,7 +140,8 @@ def _inline(svg: str, label: str) -> Html:
                 parent.remove(child)
     for node in root.iter():
         node.tag = _local(node.tag)
-        node.text = node.tail = node.text.strip() if node.tag == "text" and node.text else None
+        node.text = node.text if node.tag == "text" else None
+        node.tail = None
         attributes = {_local(name): value for name, value in node.attrib.items()}
         if attributes.get("id") not in referred:
             attributes.pop("id", None)

@@ -28,7 +28,8 @@ def page(run: Run) -> str:
     body = element(
         "body",
         element("header", heading(run), element("nav", *links)),
-        *(element("p", text, class_="alarm") for text in alarms(run, problems)),
+        *(element("p", text, class_="alarm") for text in alarms(run)),
+        *(element("p", text, class_="alarm mild") for text in problems),
         results(run),
         *(
             element("section", element("h2", title, id=_anchor(title)), content)

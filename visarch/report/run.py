@@ -76,7 +76,7 @@ class Run:
         measured = self.evaluation.get("metrics") or {}
         if measured:
             step = int(self.evaluation.get("step", self.step))
-            return [Result(split, step, metrics) for split, metrics in measured.items()]
+            return [Result(split, step, _numbers(metrics)) for split, metrics in measured.items()]
         found: dict[str, Result] = {}
         for row in self.rows:
             for split in self.splits:
@@ -172,6 +172,10 @@ def _read_metrics(path: Path, problems: list[str]) -> list[Row]:
         lines = "1 line" if num_bad == 1 else f"{num_bad} lines"
         problems.append(f"{lines} of {METRICS} could not be read in full.")
     return [rows[step] for step in sorted(rows)]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Row:
+    return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 
 def _number(cell: str) -> float | None:

@@ -74,21 +74,23 @@ def next_commands(run: Run) -> list[Command]:
     resume = f"visarch train --resume {path}"
     if not run.finished:
         return [Command(resume, "go on with the training exactly where it stopped")]
-    data = shlex.quote(str(run.config.get("data", "DATA")))
-    commands = {
-        "vae": [
-            Command(f"visarch sample {path} -n 64", "draw new images"),
-            Command(f"visarch reconstruct {path} {data}", "see images beside reconstructions"),
-            Command(f"visarch interpolate {path} A.png B.png", "walk from one image to another"),
-            Command(f"visarch embed {path} {data}", "write the latent vector of every image"),
-        ]
-    }
-    longer = f"{resume} --steps {2 * run.step}"
+    longer = Command(f"{resume} --steps {2 * run.step}", "train twice as long, from where it ended")
+    uses = _USES[run.task](path) if run.task in _USES else []
+    return [*uses, longer]
+
+
+def _uses_of_vae(path: str) -> list[Command]:
     return [
-        Command(f"visarch evaluate {path}", "measure the model again"),
-        *commands.get(run.task, []),
-        Command(longer, "train for longer, from where it ended"),
+        Command(f"visarch sample {path} -n 64", "draw new images"),
+        Command(f"visarch evaluate {path}", "measure the model again, by a tighter bound as well"),
+        Command(f"visarch reconstruct {path}", "see held-out images beside reconstructions"),
+        Command(f"visarch interpolate {path} 0 1", "walk from one held-out image to another"),
+        Command(f"visarch embed {path}", "write the latent vector of every image"),
     ]
+
+
+_USES = {"vae": _uses_of_vae}
+"""What a finished run of a task can be used for."""
 
 
 def _defaults(task: str) -> dict[str, Any]:

@@ -40,10 +40,11 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 1rem; fon
   margin: 1rem 0; padding: .75rem 1rem; border-left: 4px solid var(--alarm); border-radius: 4px;
   background: var(--alarm-page);
 }
+.alarm.mild { border-color: var(--line); background: var(--card); }
 dl { margin: 0; display: grid; gap: .75rem; }
 dd { margin: 0; }
 .facts { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin-top: 1.5rem; }
-.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fit, minmax(7.5rem, 1fr)); }
+.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fill, minmax(7.5rem, 1fr)); }
 .tiles > div { padding: .75rem 1rem; }
 .tiles dd { font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tiles small { display: block; font-size: .8rem; font-weight: normal; line-height: 1.35; }
@@ -51,12 +52,13 @@ dd { margin: 0; }
 .tiles > div, figure {
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
 }
-.charts, .pictures, .strip, .columns { display: grid; gap: 1rem; }
+.charts, .pictures, .strip { display: grid; gap: 1rem; }
 .charts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
 .strip { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
-.columns { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 3rem; }
-.columns > * { min-width: 0; }
+.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+.columns > * { min-width: 0; max-width: 100%; }
+.columns > :last-child { flex: 1 1 22rem; }
 figure { margin: 0; padding: .75rem 1rem; min-width: 0; }
 figcaption { margin-bottom: .5rem; line-height: 1.4; }
 .strip figure { padding: .5rem; max-width: 15rem; }
@@ -78,17 +80,18 @@ svg text { font-family: inherit; font-variant-numeric: tabular-nums; }
 .key.train { color: var(--train); }
 .key.validation { color: var(--validation); }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word; }
+table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem 1.5rem .3rem 0; text-align: left; vertical-align: top; }
-td { border-top: 1px solid var(--line); min-width: 4rem; }
+td { border-top: 1px solid var(--line); min-width: 6.75rem; }
 th { font-weight: normal; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.number {
+  min-width: 0; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
+}
 pre, code { font: .85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre {
   margin: .25rem 0 .75rem; padding: .6rem .8rem; white-space: pre-wrap;
   background: var(--code); border-radius: 6px; user-select: all; -webkit-user-select: all;
 }
-td code { overflow-wrap: anywhere; }
 details { margin: .75rem 0; }
 summary { cursor: pointer; color: var(--muted); font-size: .9rem; }
 @media (max-width: 40rem) {

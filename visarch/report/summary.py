@@ -27,7 +27,7 @@ def heading(run: Run) -> Html:
     )
 
 
-def alarms(run: Run, problems: list[str]) -> Iterator[str]:
+def alarms(run: Run) -> Iterator[str]:
     """What the reader has to know before trusting a number."""
     judged = _judged(run)
     if judged:
@@ -44,7 +44,6 @@ def alarms(run: Run, problems: list[str]) -> Iterator[str]:
             f"The results were measured after step {judged.step:,}; the run has gone on to step "
             f"{run.step:,} since, and is not finished."
         )
-    yield from problems
 
 
 def results(run: Run) -> Html | None:
