@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import visarch
@@ -25,12 +23,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def as_for_users() -> Iterator[None]:
-    """Without the types being checked, as they are in tests alone: a mistake meets our answer."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("as_for_users")
 
 
 @pytest.fixture
@@ -81,6 +74,7 @@ def test_a_hub_id(model: ResNet, folder: Path, monkeypatch):
 
     monkeypatch.setattr("visarch.hub.hf_hub_download", hf_hub_download)
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", hf_hub_download)
+    monkeypatch.setattr("visarch.models.pretrained.hf_hub_download", hf_hub_download)
     assert_same(visarch.load("somebody/model"), model)
     assert ("somebody/model", "model.safetensors") in asked
 
@@ -136,6 +130,7 @@ DAMAGED = {
         with_config(architecture="Transformer"),
         "architecture 'Transformer'.*ResNet, UNet, Denoiser, GaussianVAE",
     ),
+    "several architectures": (with_config(architecture=["ResNet"]), r"architecture \['ResNet'\]"),
 }
 
 
@@ -147,34 +142,24 @@ def test_a_configuration_that_says_nothing(damage, answer: str, folder: Path):
 
 
 REFUSED = {
-    "a setting out of range": (with_config(stem="tiny"), ValueError, "'tiny'"),
-    "weights of another size": (with_config(widths=[5]), RuntimeError, r"conv\.weight"),
-    "weights too many": (with_weights(foreign=torch.zeros(1)), RuntimeError, "foreign"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), OSError, "safetensors"),
+    "a setting out of range": (with_config(stem="tiny"), "'tiny'"),
+    "weights of another size": (with_config(widths=[5]), r"conv\.weight"),
+    "weights too many": (with_weights(foreign=torch.zeros(1)), "foreign"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "safetensors"),
     "weights cut short": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 100),
-        SafetensorError,
         "header",
     ),
 }
 
 
-@pytest.mark.parametrize(("damage", "error", "answer"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused(damage, error, answer: str, folder: Path):
-    damage(folder)
-    with pytest.raises((error, UserError), match=answer):
-        visarch.load(folder)
-
-
-@pytest.mark.xfail(strict=True, reason="only some mistakes are answered with a paragraph so far")
-@pytest.mark.parametrize(("damage", "_", "answer"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_in_a_paragraph(damage, _, answer: str, folder: Path):
+@pytest.mark.parametrize(("damage", "answer"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused(damage, answer: str, folder: Path):
     damage(folder)
     with pytest.raises(UserError, match=answer):
         visarch.load(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="unknown settings are dropped so far")
 def test_a_setting_that_nobody_knows_is_refused(folder: Path):
     with_config(stemm="large")(folder)
     with pytest.raises(ValueError, match="stemm"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import nn
 
 from visarch.errors import UserError
@@ -44,12 +45,16 @@ def load(source: str | Path) -> nn.Module:
         architecture = json.loads(config_file.read_text("utf-8")).get("architecture")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{config_file} is not a model's configuration: {error}") from error
-    if architecture not in _ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
         raise UserError(
             f"{config_file} names the architecture {architecture!r}: this version of visarch knows "
             f"{', '.join(_ARCHITECTURES)}."
         )
-    return _ARCHITECTURES[architecture].from_pretrained(str(folder))  # type: ignore[return-value]
+    name = str(folder if folder.is_dir() else source)
+    try:
+        return _ARCHITECTURES[architecture].from_pretrained(name)  # type: ignore[return-value]
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"The model in {name} cannot be opened: {error}") from error
 
 
 def _config_from_hub(name: str) -> Path:

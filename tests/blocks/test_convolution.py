@@ -356,6 +356,9 @@ REFUSED = {
         lambda: conv_output_size(3, 4),
         r"F = 4 does not fit a side of 3.*at most H \+ 2P = 3",
     ),
+    "a window of several sides": (lambda: Conv(1, 1, (3, 3)), r"kernel_size is \(3, 3\).*integer"),
+    "half a stride": (lambda: TransConv(1, 1, 3, stride=1.5), "stride is 1.5.*integer"),
+    "half a padding": (lambda: Conv(1, 1, 3, padding=0.5), "padding is 0.5.*integer"),
     "side of the lemma": (lambda: conv_output_size(0, 1), "size 0.*at least 1"),
     "kernel of the lemma": (lambda: conv_output_size(5, 0), "kernel_size 0.*at least 1"),
     "stride of the lemma": (lambda: conv_output_size(5, 3, 0), "stride 0.*at least 1"),
@@ -398,6 +401,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("as_for_users")
 @pytest.mark.parametrize(("mistake", "answer"), REFUSED.values(), ids=REFUSED)
 def test_what_does_not_fit_is_refused_with_a_way_out(mistake, answer: str):
     with pytest.raises(ValueError, match=answer):

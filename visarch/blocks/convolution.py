@@ -362,7 +362,10 @@ def _check_sizes(
 ) -> None:
     _check_positive(box, "in_channels", in_channels)
     _check_positive(box, "out_channels", out_channels)
-    _check_window(box, 1, kernel_size, stride, padding)
+    _check_positive(box, "kernel_size", kernel_size)
+    _check_positive(box, "stride", stride)
+    if not isinstance(padding, int) or padding < 0:
+        raise ValueError(f"{box}: padding is {padding!r}: it must be an integer of at least 0")
     if ndim not in (1, 2, 3):
         raise ValueError(f"{box}: ndim is {ndim!r}: it must be 1, 2 or 3")
 

@@ -1,11 +1,13 @@
 """How a model is kept on disk: ``config.json``, ``model.safetensors`` and a card, as on the hub."""
 
+import inspect
 import json
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import load_model
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -15,10 +17,12 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch", license="apache-2
     """``save_pretrained`` and ``from_pretrained`` for the models of this package.
 
     On top of huggingface_hub's mixin, ``config.json`` names the architecture, so that
-    ``visarch.load`` knows what to build, and weights that do not fit are an error, never skipped.
+    ``visarch.load`` knows what to build; and settings or weights that do not fit are an error,
+    never skipped.
 
     Raises:
-        ValueError: if a folder holds another architecture than the class asked to load it.
+        ValueError: if what is loaded is of another architecture than the class asked to load it,
+            or has settings that the class does not know.
     """
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -29,19 +33,50 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch", license="apache-2
         (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, strict: bool = True, **kwargs: Any) -> Any:
-        folder = Path(model_id)
-        if not folder.is_dir():
-            return super()._from_pretrained(model_id=model_id, strict=strict, **kwargs)
-        architecture = json.loads((folder / CONFIG_FILE).read_text("utf-8")).get("architecture")
+    def _from_pretrained(
+        cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any
+    ) -> Any:
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        download = {name: kwargs.pop(name) for name in names}
+
+        def fetched(name: str) -> Path:
+            local = Path(model_id)
+            return (
+                local / name
+                if local.is_dir()
+                else Path(hf_hub_download(model_id, name, **download))
+            )
+
+        cls._check_settings(json.loads(fetched(CONFIG_FILE).read_text("utf-8")), model_id)
+        model = cls(**kwargs)
+        load_model(model, fetched(WEIGHTS_FILE), strict=strict, device=map_location)  # type: ignore[arg-type]
+        return model.eval()  # type: ignore[attr-defined]
+
+    @classmethod
+    def _check_settings(cls, settings: dict[str, Any], place: str) -> None:
+        architecture = settings.pop("architecture", None)
         if architecture != cls.__name__:
             raise ValueError(
-                f"{folder} holds a model of architecture {architecture!r}, not {cls.__name__!r}: "
+                f"{place} holds a model of architecture {architecture!r}, not {cls.__name__!r}: "
                 "visarch.load opens any of them"
             )
-        device = kwargs.pop("map_location", "cpu")
-        for name in ("revision", "cache_dir", "force_download", "local_files_only", "token"):
-            kwargs.pop(name)
-        model = cls(**kwargs)
-        load_model(model, folder / WEIGHTS_FILE, strict=strict, device=device)  # type: ignore[arg-type]
-        return model.eval()  # type: ignore[attr-defined]
+        kinds = {name: p.annotation for name, p in inspect.signature(cls).parameters.items()}
+        unknown = _unknown(settings, _fields_of(kinds["config"]) if "config" in kinds else kinds)
+        if unknown:
+            raise ValueError(
+                f"{CONFIG_FILE} of {place} has settings that this version's {cls.__name__} does "
+                f"not know: {', '.join(unknown)}"
+            )
+
+
+def _unknown(settings: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Names of settings that nobody knows, those within a dataclass included."""
+    unknown = [name for name in settings if name not in known]
+    for name, value in settings.items():
+        if is_dataclass(known.get(name)) and isinstance(value, Mapping):
+            unknown += [f"{name}.{inner}" for inner in _unknown(value, _fields_of(known[name]))]
+    return unknown
+
+
+def _fields_of(kind: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in fields(kind)}

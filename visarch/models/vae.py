@@ -22,7 +22,7 @@ from visarch.models.config import VAEConfig
 from visarch.models.pretrained import Pretrained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianPosterior:
     """q(z | x) = N(z; μ, Σ): ``scale`` is Σ^{1/2}, as standard deviations or as a Cholesky factor.
 
@@ -189,7 +189,7 @@ class GaussianDecoder(nn.Module):
         self, z: Float[Tensor, "b z"]
     ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"]]:
         config = self.config
-        if z.shape[-1] != config.latent_dim:
+        if z.ndim != 2 or z.shape[1] != config.latent_dim:
             raise ValueError(
                 f"GaussianDecoder was given latents of shape {tuple(z.shape)}: "
                 f"this one takes (batch, {config.latent_dim})"
@@ -237,6 +237,11 @@ class GaussianVAE(nn.Module, Pretrained):
         self, x: Float[Tensor, "b c *spatial"], noise: Float[Tensor, "b z"] | None = None
     ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"], GaussianPosterior]:
         posterior = self.encode(x)
+        if noise is not None and noise.shape != posterior.mean.shape:
+            raise ValueError(
+                f"GaussianVAE was given noise of shape {tuple(noise.shape)}: for these images it "
+                f"must be {tuple(posterior.mean.shape)}"
+            )
         z = posterior.mean if noise is None else posterior.sample(noise)
         mean, sigma = self.decode(z)
         return mean, sigma, posterior

@@ -26,7 +26,10 @@ class Elbo(NamedTuple):
 
 
 def gaussian_log_likelihood(
-    x: Float[Tensor, "..."], mean: Float[Tensor, "..."], sigma: Float[Tensor, "..."], num_axes: int
+    x: Float[Tensor, "*shape"],
+    mean: Float[Tensor, "*shape"],
+    sigma: Float[Tensor, "..."],
+    num_axes: int,
 ) -> Float[Tensor, "*b"]:
     """log N(x; g, σ² I) = −‖x − g‖² / 2σ² − D log σ − D/2 log 2π, in nats.
 
