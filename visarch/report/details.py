@@ -70,7 +70,7 @@ def environment(run: Run) -> Html | None:
         ("platform", str(last.get("platform"))),
         ("versions", ", ".join(f"{k} {v}" for k, v in (last.get("versions") or {}).items())),
     ]
-    shown = table(["", ""], [list(row) for row in rows])
+    shown = table(["", ""], [[element("span", name, class_="name"), text] for name, text in rows])
     if not earlier:
         return shown
     starts = [
@@ -133,7 +133,7 @@ def _unfolding(content: Html, summary: str, num_rows: int) -> Html:
 
 
 def _row(setting: Setting, *, bold: bool) -> list[str]:
-    name = element("strong", setting.name) if bold else setting.name
+    name = element("strong" if bold else "span", setting.name, class_="name")
     return [name, _value(setting.value), element("small", _value(setting.default))]
 
 

@@ -20,11 +20,11 @@ _OVER_TIME = "samples"
 
 def picture_figures(run: Run, problems: list[str]) -> list[Html]:
     """The latest picture of each name; adds to `problems` what cannot be read."""
-    order = [*PICTURES, *run.pictures]
+    order = [*PICTURES.get(run.task, {}), *run.pictures]
     figures = []
     for name, by_step in sorted(run.pictures.items(), key=lambda item: order.index(item[0])):
         step = max(by_step)
-        known = picture(name)
+        known = picture(run.task, name)
         image = _embedded(by_step[step], known.title, problems, chart=known.chart)
         if image:
             heading = element("p", element("strong", known.title), " ", _at(step))

@@ -50,25 +50,30 @@ class Picture(NamedTuple):
 
 
 PICTURES = {
-    "reconstructions": Picture(
-        "Originals and reconstructions",
-        "Held-out images, each above what the decoder makes of its posterior mean.",
-    ),
-    "samples": Picture("Samples", "New images: decoder means of z drawn from the prior N(0, I)."),
-    "traversal": Picture(
-        "Latent traversal",
-        "Each row moves one latent from −3 to 3 and keeps the others as they are for one held-out "
-        "image; the latents with the most KL come first.",
-    ),
-    "latents": Picture(
-        "KL of each latent",
-        "How the information is spread over the latent dimensions; those near zero are unused.",
-        chart=True,
-    ),
+    "vae": {
+        "reconstructions": Picture(
+            "Originals and reconstructions",
+            "Held-out images, each above what the decoder makes of its posterior mean.",
+        ),
+        "samples": Picture(
+            "Samples", "New images: decoder means of z drawn from the prior N(0, I)."
+        ),
+        "traversal": Picture(
+            "Latent traversal",
+            "Each row moves one latent from −3 to 3 and keeps the others as they are for one held-out "
+            "image; the latents with the most KL come first.",
+        ),
+        "latents": Picture(
+            "KL of each latent",
+            "How the information is spread over the latent dimensions; those near zero are unused.",
+            chart=True,
+        ),
+    }
 }
-"""In the order in which they are shown; others follow under their own names."""
+"""Those of each task, in the order in which they are shown; others follow under their own names."""
 
 
-def picture(name: str) -> Picture:
+def picture(task: str, name: str) -> Picture:
     """What is known of a picture; its name alone where nothing is."""
-    return PICTURES.get(name) or Picture(name.replace("-", " ").replace("_", " ").capitalize(), "")
+    title = name.replace("-", " ").replace("_", " ").capitalize()
+    return PICTURES.get(task, {}).get(name) or Picture(title, "")

@@ -44,7 +44,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 1rem; fon
 dl { margin: 0; display: grid; gap: .75rem; }
 dd { margin: 0; }
 .facts { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin-top: 1.5rem; }
-.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fill, minmax(7.5rem, 1fr)); }
+.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fill, minmax(8.25rem, 1fr)); }
 .tiles > div { padding: .75rem 1rem; }
 .tiles dd { font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tiles small { display: block; font-size: .8rem; font-weight: normal; line-height: 1.35; }
@@ -52,16 +52,16 @@ dd { margin: 0; }
 .tiles > div, figure {
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
 }
-.charts, .pictures, .strip { display: grid; gap: 1rem; }
+.charts, .pictures { display: grid; gap: 1rem; }
 .charts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
-.strip { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.strip { display: flex; flex-wrap: wrap; gap: 1rem; }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 .columns > * { min-width: 0; max-width: 100%; }
 .columns > :last-child { flex: 1 1 22rem; }
 figure { margin: 0; padding: .75rem 1rem; min-width: 0; }
 figcaption { margin-bottom: .5rem; line-height: 1.4; }
-.strip figure { padding: .5rem; max-width: 15rem; }
+.strip figure { flex: 1 1 9rem; padding: .5rem; max-width: 15rem; }
 .strip figcaption { margin: .25rem 0 0; text-align: center; }
 img { display: block; max-width: 100%; height: auto; border-radius: 4px; }
 .strip img { width: 100%; }
@@ -82,7 +82,8 @@ svg text { font-family: inherit; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem 1.5rem .3rem 0; text-align: left; vertical-align: top; }
-td { border-top: 1px solid var(--line); min-width: 6.75rem; }
+td { border-top: 1px solid var(--line); min-width: 6rem; }
+.name { white-space: nowrap; }
 th { font-weight: normal; }
 .number {
   min-width: 0; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
@@ -97,6 +98,8 @@ summary { cursor: pointer; color: var(--muted); font-size: .9rem; }
 @media (max-width: 40rem) {
   body { padding-top: 1.25rem; }
   h1 { font-size: 1.5rem; }
+  th, td { padding-right: .75rem; }
+  td { min-width: 5rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
   .tiles > .first { grid-column: 1 / -1; }
 }
