@@ -60,8 +60,8 @@ PICTURES = {
         ),
         "traversal": Picture(
             "Latent traversal",
-            "Each row moves one latent from −3 to 3 and keeps the others as they are for one held-out "
-            "image; the latents with the most KL come first.",
+            "Each row moves one latent from −3 to 3 and keeps the others as they are for one "
+            "held-out image; the latents with the most KL come first.",
         ),
         "latents": Picture(
             "KL of each latent",
