@@ -103,7 +103,7 @@ class UNetConfig:
 class VAEHyperparameters:
     """What a Gaussian VAE is made of, whatever its images: the lecture's hyper-parameters."""
 
-    latent_dim: int = 32
+    latent_dim: int = 256
     """Z: length of the latent vector z"""
     channels: int = 64
     """C: capacity of the network"""
@@ -113,7 +113,7 @@ class VAEHyperparameters:
     """D: inner capacity of a bottleneck block"""
     kernel_size: int = 3
     """k: side of the convolutions' windows"""
-    depth: int = 4
+    depth: int = 2
     """L: blocks in each h"""
     patch_size: int = 0
     """p: side of the patch behind each position of the grid; 1: the lecture's 1×1 f_in; 0: inferred

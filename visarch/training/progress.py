@@ -1,14 +1,32 @@
 """What a run tells while it goes: a live line on a terminal, plain lines elsewhere."""
 
+import os
 import resource
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 SECONDS_BETWEEN_LINES = 15.0
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that speaks, of those that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how many images have been read: what `open_data` calls with them."""
+    console = Console(stderr=True)
+    silent = not (console.is_terminal and is_main_process())
+    with Progress(transient=True, console=console, disable=silent) as bar:
+        task = bar.add_task("reading images", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class Reporter:

@@ -4,6 +4,7 @@ config.yaml        the settings, as they were given        environment.json  ver
 data.json          files, classes, what was skipped        metrics.csv       one row per report
 samples/           pictures by step                        checkpoints/      last, best
 model/             the finished model                      evaluation.json   its metrics
+report.html        all of it on one page
 """
 
 import csv

@@ -6,17 +6,25 @@ Imports no torch before a training begins, so that flags are answered at once.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
 from visarch.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from visarch.data import Data
+
+DEFAULT_STEPS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAETrainConfig(TrainConfig):
     """Settings of `visarch train vae`; those of the model are the lecture's hyper-parameters."""
 
+    batch_size: int = 64
+    """Images per step, over all processes together."""
+    learning_rate: float = 5e-4
+    """Peak learning rate, reached after the warm-up."""
     image_size: tuple[int, ...] | None = None
     """Sides of the images, one number or one for each axis; inferred from the data by default."""
     image_channels: int | None = None
@@ -56,39 +64,34 @@ def train_vae(config: VAETrainConfig) -> int:
     from visarch.models.vae import GaussianVAE
     from visarch.report import write_report
     from visarch.training.loop import train
+    from visarch.training.progress import is_main_process, reading
     from visarch.training.vae_task import VAETask
 
     size = config.image_size
-    data = open_data(
-        config.data,
-        image_size=size[0] if size and len(size) == 1 else size,
-        channels=config.image_channels,
-    )
+    with reading() as progress:
+        data = open_data(
+            config.data,
+            image_size=size[0] if size and len(size) == 1 else size,
+            channels=config.image_channels,
+            progress=progress,
+        )
     hyperparameters = VAEConfig(image_shape=data.shape, **asdict(config.model))
-    reasons = list(data.reasons)
+    reasons = data.reasons  # they go into data.json and the report
     if config.model.patch_size == 0:
         grid = "×".join(map(str, hyperparameters.grid_shape[1:]))
         why = f"smallest power of two that leaves at most 64 positions: {grid}"
         reasons.append(("patch size", str(hyperparameters.patch_size), why))
     if (config.steps, config.epochs, config.time) == (None, None, None):
         config = replace(config, steps=DEFAULT_STEPS)
-        reasons.append(("steps", str(DEFAULT_STEPS), "the default; --steps, --epochs or --time"))
-    if config.shift >= min(data.shape[1:]):
-        raise UserError(
-            f"--shift is {config.shift} and the images' smallest side {min(data.shape[1:])} pixels:"
-            " it must be smaller than that; 0 leaves the images as they are."
-        )
+        why = "unless --steps, --epochs or --time says otherwise"
+        reasons.append(("steps", str(DEFAULT_STEPS), why))
     starts_linear = config.initialization == "pca" and can_start_linear(hyperparameters)
     if config.initialization == "pca" and not starts_linear:
         numbers = data.shape[0] * hyperparameters.patch_size ** len(data.shape[1:])
         why = f"PCA needs --channels of at least {numbers}, one for each number in a patch"
         reasons.append(("initialization", "random", why))
-    for name, value, why in reasons:
-        print(f"{name}: {value} ({why})")
-    for name, why in data.skipped[:5]:
-        print(f"skipped {name}: {why}")
-    if len(data.skipped) > 5:
-        print(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
+    if is_main_process():
+        _tell(data)
 
     torch.manual_seed(config.seed)
     model = GaussianVAE(hyperparameters)
@@ -96,6 +99,9 @@ def train_vae(config: VAETrainConfig) -> int:
         dequantization = 1 / (12 * data.levels**2) if data.levels else 0.0
         start_linear(model, to_unit(data.splits["train"].images, data.levels), dequantization)
     result = train(VAETask(config, data.levels), model, data, config)
+    if not is_main_process():
+        return result.exit_code
+    report = write_report(result.path)
     if result.exit_code or not result.metrics:
         return result.exit_code
     held_out = list(result.metrics.values())[-1]
@@ -104,10 +110,16 @@ def train_vae(config: VAETrainConfig) -> int:
     )
     if warning:
         print(warning)
-    report = write_report(result.path)
     print(f"Report: {report}")
     print(f"Next: visarch sample {result.path}, visarch evaluate {result.path}")
     return 0
 
 
-DEFAULT_STEPS = 2000
+def _tell(data: Data) -> None:
+    """Say what was inferred and what was left out."""
+    for name, value, why in data.reasons:
+        print(f"{name}: {value} ({why})")
+    for name, why in data.skipped[:5]:
+        print(f"skipped {name}: {why}")
+    if len(data.skipped) > 5:
+        print(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
