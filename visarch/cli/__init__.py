@@ -97,8 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     A ``ValueError`` from a line of visarch's own is addressed to the person at the keyboard, and
-    so is what the operating system refuses: one paragraph, code 2. Any other exception is a defect
-    of ours and keeps its traceback. ``--debug``, anywhere, shows it for the former as well.
+    so is what the operating system refuses: one paragraph, and code 2 unless the error has its
+    own. Any other exception is a defect of ours and keeps its traceback. ``--debug``, anywhere,
+    shows it for the former as well.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         else:
             print(f"visarch: {error}", file=sys.stderr)
-        return _EXIT_USAGE
+        return getattr(error, "exit_code", _EXIT_USAGE)
 
 
 def _run(arguments: list[str]) -> int:
