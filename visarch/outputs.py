@@ -23,23 +23,24 @@ KEYS = {1: "signals", 2: "images", 3: "volumes"}
 """Under which key `visarch train --data` finds samples of so many dimensions in an `.npz`."""
 
 
-def place(run: Run, out: Path | None, name: str, suffix: str) -> Path:
-    """Where a file goes, and the folder for it: `out` itself if it ends in the suffix, or in the
-    folder `out`; by default in the run's `outputs/`, or here for a model on its own.
+def place(run: Run, out: Path | None, name: str, *suffixes: str) -> Path:
+    """Where a file goes, and the folder for it: `out` itself if it ends in one of the suffixes, or
+    in the folder `out`; by default in the run's `outputs/`, or here for a model on its own. With a
+    name of our own it gets the first of the suffixes.
 
     Raises:
         UserError: `out` is, or is called like, another kind of file.
     """
     if out is not None and not out.is_dir() and (out.suffix or out.exists()):
-        if out.suffix.lower() != suffix:
+        if out.suffix.lower() not in suffixes:
             raise UserError(
-                f"--out {out} is no folder and does not end in {suffix}: give a file that does, or "
-                "a folder."
+                f"--out {out} is no folder and does not end in {' or '.join(suffixes)}: give a "
+                "file that does, or a folder."
             )
         path = out
     else:
         folder = out or (Path() if run.folder is None else run.folder / "outputs")
-        path = folder / f"{_slug(name)}{suffix}"
+        path = folder / f"{_slug(name)}{suffixes[0]}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

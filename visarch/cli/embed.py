@@ -28,14 +28,16 @@ class Embed:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
+    def __post_init__(self) -> None:
+        suffix = "" if self.out is None else self.out.suffix.lower()
+        if suffix == ".parquet" and find_spec("pyarrow") is None:
+            raise UserError(f"--out {self.out} needs a package: pip install pyarrow")
+
     def main(self) -> None:
-        suffix = ".npz"
-        if self.out is not None and self.out.suffix.lower() == ".parquet":
-            suffix = ".parquet"
-            _require_pyarrow()
         import numpy as np
 
         from visarch.data import Split
+        from visarch.data.preparation import times
         from visarch.inference.splits import every_sample
         from visarch.inference.vae import embed
         from visarch.outputs import place, save_arrays, save_parquet
@@ -54,6 +56,7 @@ class Embed:
             note_skipped(data)
             split, origins = every_sample(data)
             source, classes = data.source, data.classes
+        path = place(run, self.out, f"embeddings {Path(source).stem}", ".npz", ".parquet")
 
         with progress("encoding") as tell:
             means, deviations = embed(run.model, split, run.preparation.levels, progress=tell)
@@ -64,16 +67,10 @@ class Embed:
             columns["labels"] = split.labels.numpy()
         columns |= {"means": means.numpy(), "standard_deviations": deviations.numpy()}
 
-        path = place(run, self.out, f"embeddings {Path(source).stem}", suffix)
-        if suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             save_parquet(path, columns, classes)
         else:
             named = {} if classes is None else {"classes": np.array(classes)}
             save_arrays(path, columns | named)
-        print(f"{len(split)} images of {source} in {means.shape[1]} latent dimensions: {path}")
-        print(f"It holds {', '.join(columns)}.")
-
-
-def _require_pyarrow() -> None:
-    if find_spec("pyarrow") is None:
-        raise UserError("--out to a .parquet file needs a package: pip install pyarrow")
+        held = ", ".join(f"{name} {times(values.shape)}" for name, values in columns.items())
+        print(f"Embeddings of {source}: {path} holds {held}.")

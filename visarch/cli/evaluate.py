@@ -14,7 +14,7 @@ from visarch.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from visarch.data import Data
+    from visarch.data import Data, Split
     from visarch.evaluation.vae import VAEMeasurement
     from visarch.run import Run
 
@@ -51,24 +51,15 @@ class Evaluate:
             )
 
     def main(self) -> None:
-        from visarch.inference.splits import every_sample, held_out
         from visarch.inference.vae import evaluation_noise, measure
         from visarch.run import load_run
-        from visarch.terminal import note, note_skipped, print_table, progress
+        from visarch.terminal import note_skipped, print_table, progress
 
         run = load_run(self.run, self.device)
         with progress("reading images") as tell:
             data = run.open_data(self.data, tell)
         note_skipped(data)
-        if self.split is None:
-            split = held_out(data)
-        elif self.split == "all":
-            split, _ = every_sample(data)
-        elif self.split in data.splits:
-            split = data.splits[self.split]
-        else:
-            there = ", ".join([*data.splits, "all"])
-            raise UserError(f"{data.source} has no split {self.split}; it has {there}.")
+        split = self._choose_split(data)
         with progress("measuring") as tell:
             measurement = measure(
                 run.model,
@@ -79,44 +70,54 @@ class Evaluate:
                 progress=tell,
             )
 
-        remarks = _remarks(run, data, split.name, measurement)
+        remarks = _remarks(run, data, measurement)
         if self.json:
             record = _record(run, data, split.name, measurement) | {"remarks": remarks}
             print(json.dumps(record, ensure_ascii=False, indent=2))
             return
-        print(f"{self.run} on {data.source}, {split.name}: {measurement.num_images} images")
+        print(f"{self.run} on {data.source}: {split.name}, n = {measurement.num_images}")
         print_table(_table(measurement))
         print(_dimensions_line(measurement))
         for remark in remarks:
-            note(remark)
+            print(remark)
+
+    def _choose_split(self, data: Data) -> Split:
+        from visarch.inference.splits import every_sample, held_out
+
+        if self.split is None:
+            return held_out(data)
+        if self.split == "all":
+            return every_sample(data)[0]
+        if self.split in data.splits:
+            return data.splits[self.split]
+        there = ", ".join([*data.splits, "all"])
+        raise UserError(f"{data.source} has no split {self.split}; it has {there}.")
 
 
-def _remarks(run: Run, data: Data, split: str, measurement: VAEMeasurement) -> list[str]:
+def _remarks(run: Run, data: Data, measurement: VAEMeasurement) -> list[str]:
     """What one must know to read the numbers right."""
     from visarch.evaluation.vae import collapse_warning
 
-    remarks = []
-    if run.assumption:
-        remarks.append(run.assumption)
-    elif not run.is_trained_on(data):
+    known = run.is_trained_on(data)
+    changed = not known and data.source == run.data
+    foreign = not known and not changed and run.data is not None
+    remarks = [] if run.assumption is None else [run.assumption]
+    if changed:
         remarks.append(
             f"{data.source} has changed since the run was trained on it: its fingerprint is "
             "another than in data.json."
-            if data.source == run.data
-            else f"{data.source} is not what the run was trained on, {run.data}."
         )
+    if foreign:
+        remarks.append(f"{data.source} is not what the run was trained on, {run.data}.")
     if measurement.levels is None:
         remarks.append(
             "The data is continuous: bits/dim is that of a density on the range [0, 1], without "
             "log₂(levels). It may be negative, and compares only with others on this scale."
         )
-    values = dict(measurement)
-    if measurement.num_images > 1 and (
-        warning := collapse_warning(
-            values["KL"], measurement.active_units, len(measurement.mean_variance)
-        )
-    ):
-        remarks.append(warning)
+    if not foreign and measurement.num_images > 1:  # one image alone makes no latent vary
+        latent_dim = len(measurement.mean_variance)
+        kl = dict(measurement)["KL"]
+        remarks += filter(None, [collapse_warning(kl, measurement.active_units, latent_dim)])
     return remarks
 
 

@@ -52,12 +52,12 @@ class Interpolate:
         if run.assumption:
             note(run.assumption)
         ends = _ends(run, self.a, self.b)
+        name = f"interpolation {Path(self.a).stem} {Path(self.b).stem}"
+        path = place(run, self.out, name, ".png")
+
         levels = run.preparation.levels
         images = interpolate(run.model, ends, levels, self.steps)
         first, last = to_unit(ends.images, levels)
-
-        name = f"interpolation {Path(self.a).stem} {Path(self.b).stem}"
-        path = place(run, self.out, name, ".png")
         facts = {"from": ends.names[0], "to": ends.names[1]}
         save_picture(path, strip(first, images, last), facts)
         files = [path, *save_values(path, {KEYS[run.preparation.ndim]: images}, run.preparation)]

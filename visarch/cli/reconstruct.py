@@ -66,6 +66,7 @@ class Reconstruct:
             count = self.count or _COUNT
         positions = spread(len(split), count)
         split = split.take(split.name, positions)
+        path = place(run, self.out, f"reconstructions {Path(source).stem}", ".png")
 
         levels = run.preparation.levels
         originals, reconstructions = reconstruct(run.model, split, levels)
@@ -79,7 +80,6 @@ class Reconstruct:
             )
         ]
 
-        path = place(run, self.out, f"reconstructions {Path(source).stem}", ".png")
         save_picture(path, beside(originals, reconstructions), {"data": source})
         values = {"originals": originals, "reconstructions": reconstructions}
         files = [path, *save_values(path, values, run.preparation)]
@@ -94,7 +94,7 @@ class Reconstruct:
             print(json.dumps(record, ensure_ascii=False, indent=2))
             return
         print_table(_table(rows))
-        print(f"{len(rows)} images of {source}: {', '.join(map(str, files))}")
+        print(f"Originals and reconstructions of {source}: {', '.join(map(str, files))}")
 
 
 class Row(NamedTuple):

@@ -70,4 +70,4 @@ class Sample:
                 own = folder / f"{number:04d}.png"
                 save_picture(own, draw(image), {**facts, "number": str(number)})
             files.append(folder)
-        print(f"{self.count} {kind} from seed {seed}: {', '.join(map(str, files))}")
+        print(f"Drawn from seed {seed}: {', '.join(map(str, files))}")
