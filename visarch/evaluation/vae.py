@@ -100,8 +100,8 @@ class VAEMeasurement:
     def standard_errors(self) -> dict[str, float]:
         """Standard errors, over the images, of the values that are means; NaN for a single image.
 
-        They say how much another set of images of the same kind would differ, not how much other
-        noise would.
+        They say how far apart the means over other images of the same kind, with other noise, would
+        lie.
         """
         errors = {
             "ELBO": _standard_error(self.bound),
