@@ -245,7 +245,7 @@ class TestUNet:
 
 class TestVAE:
     def test_steps_are_those_of_the_lecture(self):
-        config = VAEConfig(image_shape=(1, 28, 28), patch_size=4, latent_dim=32, channels=64)
+        config = VAEConfig(image_shape=(1, 28, 28), patch_size=4, latent_dim=32, depth=4)
         steps = describe(GaussianVAE(config)).steps
         assert {step.name: step.shape for step in steps} == {
             "encoder.f_in": (64, 7, 7),

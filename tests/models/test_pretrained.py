@@ -144,13 +144,15 @@ CONTRACT = {
         "046c3c9d7a4a94a3",
     ),
     "denoiser": (lambda: Denoiser(num_classes=10, vector_dim=5), "caaa6295e110d6cf"),
-    "vae": (lambda: GaussianVAE(), "b02b917f64332564"),
+    "vae": (lambda: GaussianVAE(VAEConfig(latent_dim=32, depth=4)), "b02b917f64332564"),
     "vae-bottleneck-full": (
-        lambda: GaussianVAE(VAEConfig(block="bottleneck", covariance="full")),
+        lambda: GaussianVAE(
+            VAEConfig(latent_dim=32, depth=4, block="bottleneck", covariance="full")
+        ),
         "b6cae85ee4563c15",
     ),
     "vae-learned-sigma": (
-        lambda: GaussianVAE(VAEConfig(patch_size=1, sigma="learned")),
+        lambda: GaussianVAE(VAEConfig(latent_dim=32, depth=4, patch_size=1, sigma="learned")),
         "fc7549c1f0241ce6",
     ),
 }

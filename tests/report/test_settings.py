@@ -60,10 +60,10 @@ def test_only_what_was_changed_differs(tmp_path: Path):
     run = read_run(run_of(tmp_path, CONFIGS[3]))
     assert {(s.name, s.value, s.default) for s in settings(run) if s.differs} == {
         ("data", "digits", None),
-        ("model.latent_dim", 64, 32),
+        ("model.latent_dim", 64, 256),
         ("model.covariance", "full", "diagonal"),
         ("model.initial_sigma", 0.05, 0.1),
-        ("model.depth", 1, 4),
+        ("model.depth", 1, 2),
         ("optimizer", "sgd", "adamw"),
         ("ema", 0.0, 0.05),
         ("kl_warmup_steps", 7, 0),

@@ -26,17 +26,14 @@ class Elbo(NamedTuple):
 
 
 def gaussian_log_likelihood(
-    x: Float[Tensor, "*shape"],
-    mean: Float[Tensor, "*shape"],
-    sigma: Float[Tensor, "..."],
-    num_axes: int,
+    x: Float[Tensor, "..."], mean: Float[Tensor, "..."], sigma: Float[Tensor, "..."], num_axes: int
 ) -> Float[Tensor, "*b"]:
     """log N(x; g, σ² I) = −‖x − g‖² / 2σ² − D log σ − D/2 log 2π, in nats.
 
     Args:
         x: images.
-        mean: g.
-        sigma: σ, broadcastable to x.
+        mean: g, one or several for each image, as far as the shapes broadcast.
+        sigma: σ, broadcastable to both.
         num_axes: how many axes at the end make one image; the others are kept.
 
     Source: lecture, "Recap: The Gaussian VAE".
