@@ -28,8 +28,15 @@ def measure(
 ) -> VAEMeasurement:
     """Measure a VAE on a whole split; the same noise gives the same numbers.
 
-    ``progress`` is called with (images measured, images there are).
+    ``progress`` is called with (latents decoded, latents there are to decode).
     """
+    done, total = 0, len(split) * (1 + importance_samples)
+
+    def decode(z: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal done
+        done += len(z)
+        progress(done, total)
+        return model.decode(z)
 
     def batches() -> Iterator[tuple[Tensor, Draw]]:
         for number, indices in enumerate(torch.arange(len(split)).split(_BATCH)):
@@ -37,11 +44,10 @@ def measure(
             images = split.read(indices).images.to(noise.device)
             x = dequantize(images, levels, own.uniform(*images.shape[1:]))
             yield x, lambda own=own: own.normal(model.config.latent_dim)  # type: ignore[misc]
-            progress(int(indices[-1]) + 1, len(split))
 
     return measure_vae(
         model.encode,
-        model.decode,
+        decode,
         batches(),
         levels=levels,
         importance_samples=importance_samples,
