@@ -55,6 +55,10 @@ PICTURES = {
             "Originals and reconstructions",
             "Held-out images, each above what the decoder makes of its posterior mean.",
         ),
+        "interpolations": Picture(
+            "Interpolations",
+            "Each row goes straight from one held-out image's posterior mean to another's.",
+        ),
         "samples": Picture(
             "Samples", "New images: decoder means of z drawn from the prior N(0, I)."
         ),

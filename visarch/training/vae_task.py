@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from visarch.data import Batch, Data, Split, dequantize, to_unit
 from visarch.data.augmentation import shift
 from visarch.inference.splits import held_out, spread
-from visarch.inference.vae import measure, reconstruct, sample
+from visarch.inference.vae import interpolate, measure, reconstruct, sample
 from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.objectives.elbo import elbo
 from visarch.pictures import beside, grid
@@ -56,7 +56,7 @@ class VAETask:
         return dict(measure(model, split, self.levels, noise))
 
     def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
-        """Reconstructions beside originals, samples, a traversal of the liveliest latents."""
+        """Reconstructions beside originals, ways between them, samples, the liveliest latents."""
         assert isinstance(model, GaussianVAE)
         split = held_out(data)
         shown = split.take("shown", spread(len(split), 32))
@@ -64,10 +64,22 @@ class VAETask:
         posterior = model.encode(to_unit(many.to(next(model.parameters()).device), self.levels))
         return {
             "reconstructions": beside(*reconstruct(model, shown, self.levels)),
+            "interpolations": self._interpolations(model, shown),
             "samples": grid(sample(model, 64, self.config.seed), 8),
             "traversal": traversal(model, posterior),
             "latents": latents_chart(posterior),
         }
+
+    def _interpolations(self, model: GaussianVAE, shown: Split, columns: int = 9) -> Image.Image:
+        """A row for each pair of neighbors: from the one to the other through the latent space."""
+        pairs = range(0, 2 * (min(len(shown), 16) // 2), 2)
+        rows = [
+            interpolate(model, shown.take("pair", (first, first + 1)), self.levels, columns)
+            for first in pairs
+        ]
+        if not rows:  # a single image is its own neighbor
+            rows = [interpolate(model, shown.take("pair", (0, 0)), self.levels, columns)]
+        return grid(torch.cat(rows), columns)
 
     def _augment(self, images: Tensor, noise: StepNoise) -> Tensor:
         reach = self.config.shift
