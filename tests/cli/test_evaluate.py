@@ -87,11 +87,13 @@ def test_which_part_of_the_data(split: str, count: int, digits, numbers):
     assert sum(told["kl_per_dimension"]) == pytest.approx(told["metrics"]["KL"], rel=1e-4)
 
 
-def test_a_single_image_has_no_spread(colors, numbers, tmp_path: Path):
+def test_a_single_image_has_no_spread_and_raises_no_alarm(colors, numbers, tmp_path: Path):
+    shutil.copytree(colors.path / "model", tmp_path / "lone")
     Image.new("RGB", (14, 10)).save(tmp_path / "one.png")
-    told = numbers(f"{colors.path} --data {tmp_path} --importance-samples 2")
+    told = numbers(f"{tmp_path / 'lone'} --data {tmp_path} --importance-samples 2")
     assert told["images"] == 1
     assert set(told["standard_errors"].values()) == {None}
+    assert told["metrics"]["active units"] == 0
     assert not any("collapsed" in remark for remark in told["remarks"])
 
 
