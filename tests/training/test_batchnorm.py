@@ -7,7 +7,7 @@ from torch import nn
 from visarch.blocks.normalization import BatchNorm
 from visarch.training.batchnorm import Moments, exact_batchnorm_statistics
 
-from .toy import toy_data, toy_model
+from .toy import toy_data, toy_model, toy_trainer
 
 
 class TwoLayers(nn.Module):
@@ -84,6 +84,17 @@ def test_it_makes_eval_mode_do_what_training_mode_does_on_the_set_as_one_batch()
 
 def test_a_model_without_batchnorm_is_not_run():
     exact_batchnorm_statistics(nn.Linear(2, 2), [lambda: 1 // 0])
+
+
+def test_the_final_pass_mixes_classes_as_training_does(tmp_path):
+    """A folder lists one class after the other, and a batch of one class is like no other batch."""
+    trainer = toy_trainer(tmp_path)
+    batches = []
+    read = trainer.split.read
+    trainer.split.read = lambda indices: batches.append(indices) or read(indices)
+    trainer.final_model()
+    assert sorted(torch.cat(batches).tolist()) == list(range(37))
+    assert all(batch.min() < 18 < batch.max() for batch in batches)
 
 
 def test_half_precision_is_widened_before_summing():

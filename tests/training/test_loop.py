@@ -17,6 +17,7 @@ from visarch.errors import UserError
 from visarch.training.checkpoint import load_checkpoint, read_state
 from visarch.training.config import TrainConfig, from_mapping
 from visarch.training.guard import NonFiniteError
+from visarch.training.length import TimeBudget
 from visarch.training.loop import train
 from visarch.training.randomness import batch_indices
 from visarch.training.runfolder import RunFolder, read_config
@@ -75,6 +76,22 @@ def test_a_finished_run_of_sixty_extended_to_a_hundred_is_a_hundred(tmp_path, de
     assert run(tmp_path / "parts", decay=decay, steps=60).total_steps == 60
     run(tmp_path / "parts", decay=decay, steps=100)
     assert_same_files(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("decay", "differs"), [("cosine", True), ("constant", False)])
+def test_what_another_length_does_to_the_learning_rate_is_said(tmp_path, capsys, decay, differs):
+    run(tmp_path / "run", decay=decay, steps=20)
+    config = settings(tmp_path / "run", decay=decay, steps=30)
+    assert train(ToyTask(), toy_model(), toy_data(), config).step == 30
+    assert ("It was to have 20 steps. --decay cosine" in capsys.readouterr().out) == differs
+
+
+def test_another_length_in_time_survives_a_stop_before_the_first_step(tmp_path):
+    budget = {"steps": None, "evaluate_every": 0, "sample_every": 0}
+    total = run(tmp_path / "run", time="1s", **budget).total_steps
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path / "run", ToyTask(at_step=lambda step: 1 // 0), time="2s", **budget)
+    assert run(tmp_path / "run", time="2s", **budget).total_steps == 2 * total
 
 
 @pytest.mark.parametrize(
@@ -520,8 +537,16 @@ def test_a_bad_part_of_the_batch_stops_every_process_and_is_named(tmp_path, star
         assert f"in the data: train-{bad}.png" in message
 
 
+def test_several_processes_agree_on_the_steps_that_fit_a_time(tmp_path, start):
+    changes = {"steps": None, "time": "2s", "evaluate_every": 0, "sample_every": 0}
+    assert start_two(start, tmp_path / "two", changes) == [0, 0]
+    state = read_state(tmp_path / "two" / LAST)
+    assert state["step"] == state["total_steps"] > 15
+
+
 def run_one_of_two(path, changes, rank, port, spoil):
     torch.set_num_threads(1)
+    TimeBudget.NUM_MEASURED += 3 * rank  # clocks differ, and so does what they have measured
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -69,6 +69,8 @@ class Session:
         self.precision = precision(self.config, trainer.device)
         self.fingerprint = data.fingerprint()
         self.best: float | None = None
+        self.old_length: int | None = None
+        """The steps that a run taken up again was to have, if they are others now."""
 
     def go(self) -> Result:
         """Train to the end, or to a signal."""
@@ -106,9 +108,12 @@ class Session:
                     f"So far it was trained in {checkpoint.state['precision']}; from here on it is "
                     f"in {self.precision}."
                 )
+        planned = trainer.total_steps
         trainer.total_steps = settled_steps(
-            self.config, before, len(trainer.split), trainer.num_steps, trainer.total_steps
+            self.config, before, len(trainer.split), trainer.num_steps, planned
         )
+        if planned != trainer.total_steps:
+            self.old_length = planned
         self.accelerator.wait_for_everyone()  # all have looked before the main process writes
         return last is not None
 
@@ -120,8 +125,14 @@ class Session:
             self.folder.truncate_metrics(self.trainer.num_steps)
             if self.folder.best.exists():
                 self.best = read_state(self.folder.best)["metric"]
-        if not resumed:
-            self._save()  # what can go wrong with writing goes wrong now
+        if self.old_length and self.config.decay == "cosine":
+            self.reporter.say(
+                f"It was to have {self.old_length} steps. --decay cosine fits the learning rate to "
+                "the length, so from here on it is not what it would be in a run of the new length "
+                "from the start; with inverse_sqrt or constant it would be."
+            )
+        if not resumed or self.old_length:
+            self._save()  # with the length; and what can go wrong with writing goes wrong now
 
     def _train(self, stop: StopRequest) -> bool:
         """Steps, and what falls due after each; whether a signal ended them."""
@@ -138,15 +149,15 @@ class Session:
                 )
                 self._watch_over(trainer.guard)
                 self._report()
-                if budget and budget.add(seconds):
+                if budget and self._on_any(budget.add(seconds)):
                     trainer.total_steps, budget = self._fit(budget), None
                     self._save()  # with the length, so that it stays the same after a crash
-                if self._agree(stop.signal is not None):
+                if self._on_any(stop.signal is not None):
                     break
                 if self._due(config.checkpoint_every):
                     self._save()
             self._save()
-            return self._agree(stop.signal is not None)
+            return self._on_any(stop.signal is not None)
         finally:
             self.reporter.stop()
 
@@ -281,12 +292,12 @@ class Session:
         step = self.trainer.num_steps
         return every > 0 and step % every == 0 and step != self.trainer.total_steps
 
-    def _agree(self, stop: bool) -> bool:
-        """Whether any process heard a signal: all stop after the same step."""
+    def _on_any(self, happened: bool) -> bool:
+        """Whether something happened on any process, so that all act on it after the same step."""
         if self.accelerator.num_processes == 1:
-            return stop
-        heard = torch.tensor(float(stop), device=self.trainer.device)
-        return bool(self.accelerator.reduce(heard, "sum"))
+            return happened
+        number = torch.tensor(float(happened), device=self.trainer.device)
+        return bool(self.accelerator.reduce(number, "sum"))
 
     def _watch_over(self, guard: Guard) -> None:
         """Say when a step was bad; after too many in a row, stop with a diagnosis."""

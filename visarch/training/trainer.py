@@ -24,7 +24,13 @@ from visarch.training.ema import PowerEma
 from visarch.training.guard import BufferSnapshot, Guard, diagnose
 from visarch.training.metrics import Window
 from visarch.training.optimizer import make_optimizer, set_learning_rate
-from visarch.training.randomness import StepNoise, batch_indices, derive_seed, seed_step
+from visarch.training.randomness import (
+    StepNoise,
+    batch_indices,
+    derive_seed,
+    epoch_order,
+    seed_step,
+)
 from visarch.training.schedule import learning_rate
 from visarch.training.task import Task
 
@@ -131,15 +137,17 @@ class Trainer:
     def final_model(self) -> nn.Module:
         """A copy of the averaged model whose BatchNorms hold the training set's statistics."""
         model = copy.deepcopy(self.averaged_model)
-        # nearly equal pieces: a rest of one sample would have no variance
-        count = max(1, round(len(self.split) / self.config.batch_size))
+        # in the order of an epoch: a folder lists class after class, and deeper layers see other
+        # values where a batch is of one class; in nearly equal pieces: a rest of one sample would
+        # have no variance
+        order = epoch_order(self.config.seed, 0, len(self.split))
+        pieces = order.tensor_split(max(1, round(len(order) / self.config.batch_size)))
         noise = self.noise("statistics")
 
         def forward(number: int, indices: Tensor) -> object:
             batch = self.split.read(indices).to(self.device)
             return self.task.loss(model, batch, noise.fork(number, len(indices)))
 
-        pieces = torch.arange(len(self.split)).tensor_split(count)
         exact_batchnorm_statistics(
             model, (partial(forward, number, piece) for number, piece in enumerate(pieces))
         )
