@@ -39,12 +39,13 @@ def note_skipped(data: Data, most: int = 5) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, if that is a terminal, for as long as something takes.
+def progress(what: str, *, silent: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, if that is a terminal and unless silent, for as long as something takes.
 
     What is yielded is to be called with (done, total).
     """
     console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
+    hidden = silent or not console.is_terminal
+    with Progress(transient=True, console=console, disable=hidden) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -15,7 +15,6 @@ from visarch.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from visarch.describe.description import Description
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _NAMES = (*_RESNETS, "unet", "denoiser", "vae")
@@ -66,7 +65,9 @@ class Describe:
             )
 
     def main(self) -> None:
+        from visarch.describe.description import table
         from visarch.describe.networks import describe
+        from visarch.terminal import print_table
 
         if self.model in _NAMES:
             description = describe(self._named(), self.image_size)
@@ -75,7 +76,7 @@ class Describe:
         if self.json:
             print(json.dumps(description.to_dict(), indent=2, ensure_ascii=False))
         else:
-            _print_table(description)
+            print_table(table(description))
         if self.svg is not None:
             from visarch.describe.drawing import draw
 
@@ -145,16 +146,3 @@ def _size_of_run(source: str) -> tuple[int, ...] | None:
         return None
     preparation = json.loads(data.read_text("utf-8")).get("preparation", {})
     return tuple(preparation.get("shape", ())[1:]) or None
-
-
-def _print_table(description: Description) -> None:
-    """On a terminal as wide as it is; elsewhere as wide as the table is, nothing cut or wrapped."""
-    from rich.console import Console
-
-    from visarch.describe.description import table
-
-    console, rendered = Console(highlight=False), table(description)
-    if not console.is_terminal:
-        limitless = console.options.update(width=10_000)
-        console.width = console.measure(rendered, options=limitless).maximum
-    console.print(rendered)

@@ -6,15 +6,13 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from visarch.verify import Result
-
-_WIDTH_WITHOUT_TERMINAL = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +33,16 @@ class Verify:
     """Print the results as JSON."""
 
     def main(self) -> int:
-        from rich.console import Console
-        from rich.progress import Progress
-
+        from visarch.terminal import print_table, progress
         from visarch.verify import claims, verify
 
-        started = time.perf_counter()
-        to_errors = Console(stderr=True)
-        with Progress(
-            transient=True, console=to_errors, disable=not to_errors.is_terminal
-        ) as progress:
-            task = progress.add_task("trying claims", total=len(claims(self.only)))
+        started, total, done = time.perf_counter(), len(claims(self.only)), count(1)
+        with progress("trying claims") as tell:
             results = verify(
                 cases=self.cases,
                 seed=self.seed,
                 only=self.only,
-                on_result=lambda result: progress.advance(task),
+                on_result=lambda result: tell(next(done), total),
             )
         seconds = time.perf_counter() - started
 
@@ -58,14 +50,11 @@ class Verify:
         if self.json:
             print(json.dumps(self._record(results, seconds), ensure_ascii=False, indent=2))
             return 1 if failures else 0
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = _WIDTH_WITHOUT_TERMINAL
-        console.print(_table(results))
+        print_table(_table(results))
         for result in failures:
-            console.print(f"✗ {result.claim.name}: {result.failure}", markup=False)
+            print(f"✗ {result.claim.name}: {result.failure}")
         num_cases = sum(result.num_cases for result in results)
-        console.print(
+        print(
             f"{len(results) - len(failures)} of {len(results)} claims hold: {num_cases:,} cases "
             f"from seed {self.seed} in {seconds:.1f} s. {_versions_line()}"
         )

@@ -9,6 +9,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
+from visarch.device import find_device
 from visarch.errors import UserError
 from visarch.training.config import TrainConfig
 
@@ -22,7 +23,7 @@ def processes(config: TrainConfig) -> PartialState:
     Raises:
         UserError: there is no such device here.
     """
-    device = _device(config.device)
+    device = None if config.device == "auto" else find_device(config.device)
     # Accelerate keeps one state per Python process; an earlier run may have had another device.
     AcceleratorState._reset_state(reset_partial_state=True)
     if device is None or device.type == "cpu":
@@ -95,22 +96,3 @@ def precision(config: TrainConfig, device: torch.device) -> str:
     if config.precision != "auto":
         return config.precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
-
-
-def _device(name: str) -> torch.device | None:
-    """The device of that name, if it is here; None for auto."""
-    if name == "auto":
-        return None
-    try:
-        device = torch.device(name)
-        if device.type != "cpu":
-            torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        here = ["cpu"]
-        if (found := torch.accelerator.current_accelerator()) is not None:
-            count = torch.accelerator.device_count()
-            here += [found.type] + [f"{found.type}:{index}" for index in range(count)]
-        raise UserError(
-            f"--device {name} is not to be had here; there is {', '.join(here)}, or auto."
-        ) from error
-    return device

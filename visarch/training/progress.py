@@ -4,12 +4,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from visarch.terminal import progress
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -19,14 +21,9 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def reading() -> Iterator[Callable[[int, int], None]]:
+def reading() -> AbstractContextManager[Callable[[int, int], None]]:
     """Show on a terminal how many images have been read: what `open_data` calls with them."""
-    console = Console(stderr=True)
-    silent = not (console.is_terminal and is_main_process())
-    with Progress(transient=True, console=console, disable=silent) as bar:
-        task = bar.add_task("reading images", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    return progress("reading images", silent=not is_main_process())
 
 
 class Reporter:
