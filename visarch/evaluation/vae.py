@@ -188,8 +188,8 @@ def collapse_warning(kl: float, active_units: int, latent_dim: int) -> str | Non
     return (
         f"The posterior has collapsed: KL is {kl:.2f} nats and {active_units} of {latent_dim} "
         "latent dimensions are active, so the latents say hardly anything about the image. Let the "
-        "reconstruction weigh more at first (--kl-warmup-steps 1000), start with a smaller σ "
-        "(--initial-sigma 0.05), or train for longer."
+        "reconstruction weigh more at first (--kl-warmup-steps 1000), hold σ small "
+        "(--sigma constant --initial-sigma 0.05), or train for longer."
     )
 
 
