@@ -134,3 +134,10 @@ def test_too_few_channels_are_refused():
     assert not can_start_linear(config)
     with pytest.raises(ValueError, match=r"channels is 47.*48 numbers in a patch"):
         start_linear(GaussianVAE(config), torch.zeros(2, 3, 8, 8), 0.0)
+
+
+def test_of_more_images_than_memory_holds_some_are_used(monkeypatch):
+    x = torch.randn(400, 6) @ torch.randn(6, 6)
+    monkeypatch.setattr("visarch.models.principal._MOST_NUMBERS", 600)
+    found, expected = principal_components(x, 2, 0.0), principal_components(x[::4], 2, 0.0)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))

@@ -28,6 +28,7 @@ from visarch.models.vae import GaussianVAE
 _OTHER_CHANNELS = 0.05  # factor on the random weights beside the pixels' channels
 _LARGEST_COVARIANCE = 4096  # dimensions; beyond that, the leading eigenvectors are approximated
 _MOST_IMAGES = 10_000
+_MOST_NUMBERS = 2**25  # in all images together: 256 MiB in float64
 _SMALLEST_VARIANCE = 1e-8
 
 
@@ -101,15 +102,16 @@ def principal_components(
     Where there are fewer directions than components, the rest have zero vectors and λ = σ².
 
     Args:
-        x: one sample a row; of very many rows every k-th is used.
+        x: one sample a row; of more than fit into memory, or are needed, every k-th is used.
         number: Z.
         noise: variance of each number beside what x shows, added to every eigenvalue.
         fixed_noise: σ², where it is not to be fitted.
     """
-    x = x[:: max(1, -(-len(x) // _MOST_IMAGES))].double()
+    num_dims = x.shape[1]
+    most = max(2 * number, min(_MOST_IMAGES, _MOST_NUMBERS // num_dims))
+    x = x[:: -(-len(x) // most)].double()
     mean = x.mean(0)
     centered = x - mean
-    num_dims = x.shape[1]
     total = centered.square().sum() / len(x) + num_dims * noise
     if num_dims <= _LARGEST_COVARIANCE:
         values, vectors = torch.linalg.eigh(centered.T @ centered / len(x))
