@@ -134,11 +134,6 @@ def kl_normal(mean: Array, covariance: Array, other_mean: Array, other_covarianc
     )
 
 
-def elbo(log_likelihoods: Array, kl: float) -> float:
-    """The evidence lower bound of one image: the mean of log p(x|z) over samples, minus the KL."""
-    return float(np.sum(log_likelihoods) / log_likelihoods.size - kl)
-
-
 def iwae(log_weights: Array) -> float:
     """The importance-weighted bound: log (1/K) Σ_k p(x, z_k)/q(z_k|x), from log weights."""
     largest = np.max(log_weights)
@@ -187,8 +182,3 @@ class LinearGaussian:
         precision = np.eye(self.slope.shape[1]) + self.slope.T @ self.slope / self.sigma**2
         covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         return covariance @ self.slope.T @ (x - self.offset) / self.sigma**2, covariance
-
-    def expected_log_likelihood(self, x: Array, mean: Array, covariance: Array) -> float:
-        """E_q log p(x|z) under q = N(mean, covariance), in closed form."""
-        spread = float(np.trace(self.slope @ covariance @ self.slope.T))
-        return log_likelihood(x, self.decode(mean), self.sigma) - spread / (2 * self.sigma**2)
