@@ -125,7 +125,8 @@ class Session:
             self.folder.truncate_metrics(self.trainer.num_steps)
             if self.folder.best.exists():
                 self.best = read_state(self.folder.best)["metric"]
-        if self.old_length and self.config.decay == "cosine":
+        warmed_up = self.trainer.num_steps > self.config.warmup_steps
+        if self.old_length and self.config.decay == "cosine" and warmed_up:
             self.reporter.say(
                 f"It was to have {self.old_length} steps. --decay cosine fits the learning rate to "
                 "the length, so from here on it is not what it would be in a run of the new length "
