@@ -33,7 +33,7 @@ def silence_other_channels(vae: GaussianVAE) -> None:
     config = vae.config
     numbers = config.image_shape[0] * config.patch_size**config.ndim
     with torch.no_grad():
-        vae.encoder.f_mean.weight.view(4, *config.grid_shape)[:, numbers:] = 0
+        vae.encoder.f_mean.weight.view(-1, *config.grid_shape)[:, numbers:] = 0
         vae.encoder.f_var.weight.zero_()
         vae.decoder.f_mean.weight[numbers:] = 0
 
@@ -106,14 +106,31 @@ def test_a_constant_sigma_stays():
 
 
 def test_more_components_than_directions():
-    """Three images span two directions; the other latents stay at the prior."""
-    images = images_of((1, 6, 6), 3)
+    """Three images, each many times, span two directions; the other latents stay at the prior."""
+    images = images_of((1, 6, 6), 3).repeat(8, 1, 1, 1)
     vae = linear_vae((1, 6, 6), 2, sigma="learned")
     start_linear(vae, images, 1e-6)
     silence_other_channels(vae)
     kl = vae.encode(images).kl_per_dimension().mean(0)
     assert (kl[:2] > 1).all()
     torch.testing.assert_close(kl[2:], torch.zeros(2).double(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 30, 100])
+def test_few_images_start_a_vae_that_fits_others_as_well(number: int):
+    """With a component for each image, σ would vanish and what was not seen would be impossible."""
+    held_out = 500
+    images = images_of((1, 6, 6), number + held_out)
+    vae = GaussianVAE(
+        VAEConfig(image_shape=(1, 6, 6), patch_size=2, depth=0, channels=40, latent_dim=30)
+    ).double()
+    start_linear(vae, images[:number], 1e-6)
+    silence_other_channels(vae)
+    posterior = vae.encode(images[number:])
+    mean, sigma = vae.decode(posterior.sample())
+    bound = gaussian_log_likelihood(images[number:], mean, sigma, 3) - posterior.kl()
+    blunt = gaussian_log_likelihood(images[number:], torch.tensor(0.5), torch.tensor(0.3), 3)
+    assert bound.mean() > blunt.mean()
 
 
 def test_beyond_the_largest_covariance(monkeypatch):

@@ -29,6 +29,7 @@ _OTHER_CHANNELS = 0.05  # factor on the random weights beside the pixels' channe
 _LARGEST_COVARIANCE = 4096  # dimensions; beyond that, the leading eigenvectors are approximated
 _MOST_IMAGES = 10_000
 _MOST_NUMBERS = 2**25  # in all images together: 256 MiB in float64
+_IMAGES_PER_COMPONENT = 4  # with fewer, components fit the images at hand and σ² misses all others
 _SMALLEST_VARIANCE = 1e-8
 
 
@@ -66,8 +67,10 @@ def start_linear(vae: GaussianVAE, images: Float[Tensor, "n c *spatial"], noise:
             f"channels is {config.channels}: to start as linear, this VAE needs one for each of "
             f"the {_patch_numbers(config)} numbers in a patch"
         )
-    constant = float(vae.decoder.log_sigma.exp()) ** 2 if config.sigma == "constant" else None
-    found = principal_components(images.flatten(1), config.latent_dim, noise, constant)
+    fixed_noise = None
+    if config.sigma == "constant" or len(images) == 1:  # a single image shows no variance
+        fixed_noise = config.initial_sigma**2
+    found = principal_components(images.flatten(1), config.latent_dim, noise, fixed_noise)
     weights = (found.eigenvalues - found.noise).clamp(min=0).sqrt()
     encode = (weights / found.eigenvalues)[:, None] * found.eigenvectors.T  # (Z, D)
     decode = found.eigenvectors * weights  # (D, Z)
@@ -99,7 +102,8 @@ def principal_components(
 ) -> PrincipalComponents:
     """Probabilistic PCA of the rows of x, with ``number`` components, in float64.
 
-    Where there are fewer directions than components, the rest have zero vectors and λ = σ².
+    Of few rows, only as many components are kept as they can show; these, and those beyond the
+    directions that there are, have zero vectors and λ = σ².
 
     Args:
         x: one sample a row; of more than fit into memory, or are needed, every k-th is used.
@@ -113,11 +117,12 @@ def principal_components(
     mean = x.mean(0)
     centered = x - mean
     total = centered.square().sum() / len(x) + num_dims * noise
+    shown = min(number, len(x) // _IMAGES_PER_COMPONENT)
     if num_dims <= _LARGEST_COVARIANCE:
         values, vectors = torch.linalg.eigh(centered.T @ centered / len(x))
-        values, vectors = values.flip(0)[:number], vectors.flip(1)[:, :number]
+        values, vectors = values.flip(0)[:shown], vectors.flip(1)[:, :shown]
     else:
-        _, singular, vectors = torch.svd_lowrank(centered, q=min(number, *x.shape), niter=4)
+        _, singular, vectors = torch.svd_lowrank(centered, q=min(shown, num_dims), niter=4)
         values = singular.square() / len(x)
     values = values.clamp(min=0) + noise
 
