@@ -118,7 +118,7 @@ def test_more_components_than_directions():
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7, 30, 100])
 def test_few_images_start_a_vae_that_fits_others_as_well(number: int):
-    """With a component for each image, σ would vanish and what was not seen would be impossible."""
+    """Components for each image leave nothing of it, but a σ of nothing makes others impossible."""
     held_out = 500
     images = images_of((1, 6, 6), number + held_out)
     vae = GaussianVAE(

@@ -29,7 +29,7 @@ _OTHER_CHANNELS = 0.05  # factor on the random weights beside the pixels' channe
 _LARGEST_COVARIANCE = 4096  # dimensions; beyond that, the leading eigenvectors are approximated
 _MOST_IMAGES = 10_000
 _MOST_NUMBERS = 2**25  # in all images together: 256 MiB in float64
-_IMAGES_PER_COMPONENT = 4  # with fewer, components fit the images at hand and σ² misses all others
+_IMAGES_PER_COMPONENT = 4  # with fewer, σ² on the images at hand is too small for others
 _SMALLEST_VARIANCE = 1e-8
 
 
@@ -102,8 +102,8 @@ def principal_components(
 ) -> PrincipalComponents:
     """Probabilistic PCA of the rows of x, with ``number`` components, in float64.
 
-    Of few rows, only as many components are kept as they can show; these, and those beyond the
-    directions that there are, have zero vectors and λ = σ².
+    Where there are fewer directions than components, the rest have zero vectors and λ = σ². Few
+    rows are fitted all too well, so σ² is what they leave of one another then.
 
     Args:
         x: one sample a row; of more than fit into memory, or are needed, every k-th is used.
@@ -117,17 +117,18 @@ def principal_components(
     mean = x.mean(0)
     centered = x - mean
     total = centered.square().sum() / len(x) + num_dims * noise
-    shown = min(number, len(x) // _IMAGES_PER_COMPONENT)
     if num_dims <= _LARGEST_COVARIANCE:
         values, vectors = torch.linalg.eigh(centered.T @ centered / len(x))
-        values, vectors = values.flip(0)[:shown], vectors.flip(1)[:, :shown]
+        values, vectors = values.flip(0)[:number], vectors.flip(1)[:, :number]
     else:
-        _, singular, vectors = torch.svd_lowrank(centered, q=min(shown, num_dims), niter=4)
+        _, singular, vectors = torch.svd_lowrank(centered, q=min(number, *x.shape), niter=4)
         values = singular.square() / len(x)
     values = values.clamp(min=0) + noise
 
     found = len(values)
     fitted = (total - values.sum()) / (num_dims - found) if found < num_dims else values[-1]
+    if 1 < len(x) < _IMAGES_PER_COMPONENT * number:
+        fitted = torch.maximum(fitted, _left_of_others(x, number) + noise)
     sigma2 = x.new_tensor(fixed_noise) if fixed_noise is not None else fitted
     sigma2 = sigma2.clamp(min=_SMALLEST_VARIANCE)
     eigenvalues = sigma2.expand(number).clone()
@@ -135,6 +136,16 @@ def principal_components(
     eigenvectors = x.new_zeros(num_dims, number)
     eigenvectors[:, :found] = vectors
     return PrincipalComponents(mean, eigenvalues, eigenvectors, sigma2)
+
+
+def _left_of_others(x: Float[Tensor, "n d"], number: int) -> Float[Tensor, ""]:
+    """Mean square that the components of every second row leave of the rows between them."""
+    fitted, others = x[::2], x[1::2]
+    mean = fitted.mean(0)
+    _, _, directions = torch.linalg.svd(fitted - mean, full_matrices=False)
+    directions = directions[: min(number, len(fitted) - 1)]  # the mean has taken one
+    others = others - mean
+    return (others - others @ directions.T @ directions).square().mean()
 
 
 def _patch_numbers(config: VAEConfig) -> int:
