@@ -24,6 +24,7 @@ CONFIGS = [
     TrainVAE(
         data="digits",
         model=VAEHyperparameters(latent_dim=64, covariance="full", initial_sigma=0.05, depth=1),
+        initialization="random",
         optimizer="sgd",
         ema=0.0,
         kl_warmup_steps=7,
@@ -66,6 +67,7 @@ def test_only_what_was_changed_differs(tmp_path: Path):
         ("model.depth", 1, 2),
         ("optimizer", "sgd", "adamw"),
         ("ema", 0.0, 0.05),
+        ("initialization", "random", "pca"),
         ("kl_warmup_steps", 7, 0),
     }
 

@@ -11,6 +11,7 @@ import torch
 
 import visarch
 from visarch.data import open_data
+from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
 from visarch.training.checkpoint import load_checkpoint
 from visarch.training.guard import NonFiniteError
@@ -137,3 +138,17 @@ def test_a_collapsed_posterior_is_told(settings: VAETrainConfig, capsys):
     told = capsys.readouterr().out
     assert "posterior has collapsed" in told
     assert "--kl-warmup-steps" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"initial_sigma": 0.05}, r"--initial-sigma is 0.05.*--initialization random"),
+        ({"initial_scale": 0.5, "sigma": "constant"}, r"--initial-scale is 0.5.*leave it out"),
+    ],
+)
+def test_what_the_start_at_pca_would_overrule_is_refused(changes, answer: str):
+    with pytest.raises(UserError, match=answer):
+        VAETrainConfig(data="digits", model=replace(SMALL, **changes))
+    free = VAETrainConfig(data="digits", initialization="random", model=replace(SMALL, **changes))
+    assert free.model == replace(SMALL, **changes)

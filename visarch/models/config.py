@@ -125,9 +125,9 @@ class VAEHyperparameters:
     sigma: Literal["constant", "learned", "predicted"] = "predicted"
     """the decoder's σ: a constant, one learned number, or predicted for each image"""
     initial_sigma: float = 0.1
-    """value of the constant σ, or the value that the other two start from"""
+    """value of the constant σ, or the value that the other two start from at random weights"""
     initial_scale: float = 0.1
-    """standard deviation that the posterior starts from; at 1 it would start as the prior"""
+    """standard deviation that the posterior starts from at random weights; 1 is the prior's"""
 
     def __post_init__(self) -> None:
         _at_least_one(self, "latent_dim", "channels", "inner_channels", "kernel_size")

@@ -27,7 +27,7 @@ from visarch.models.vae import GaussianVAE
 
 _OTHER_CHANNELS = 0.05  # factor on the random weights beside the pixels' channels
 _LARGEST_COVARIANCE = 4096  # dimensions; beyond that, the leading eigenvectors are approximated
-_MOST_IMAGES = 10_000
+MOST_IMAGES = 10_000
 _MOST_NUMBERS = 2**25  # in all images together: 256 MiB in float64
 _IMAGES_PER_COMPONENT = 4  # with fewer, σ² on the images at hand is too small for others
 _SMALLEST_VARIANCE = 1e-8
@@ -112,7 +112,7 @@ def principal_components(
         fixed_noise: σ², where it is not to be fitted.
     """
     num_dims = x.shape[1]
-    most = max(2 * number, min(_MOST_IMAGES, _MOST_NUMBERS // num_dims))
+    most = max(2 * number, min(MOST_IMAGES, _MOST_NUMBERS // num_dims))
     x = x[:: -(-len(x) // most)].double()
     mean = x.mean(0)
     centered = x - mean

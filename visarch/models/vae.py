@@ -138,10 +138,10 @@ class GaussianEncoder(nn.Module):
                 f"this one takes {config.image_shape}"
             )
         grid = self.h(self.f_in(pad_to_multiple(x, config.patch_size))).flatten(1)
-        scales = self.f_var(grid)
+        mean, scales = _precise(self.f_mean, grid), _precise(self.f_var, grid)
         if config.covariance == "diagonal":
-            return GaussianPosterior(self.f_mean(grid), scales.exp())
-        return GaussianPosterior(self.f_mean(grid), _cholesky_factor(scales, config.latent_dim))
+            return GaussianPosterior(mean, scales.exp())
+        return GaussianPosterior(mean, _cholesky_factor(scales, config.latent_dim))
 
 
 class GaussianDecoder(nn.Module):
@@ -197,7 +197,7 @@ class GaussianDecoder(nn.Module):
         grid = self.h(self.f_in(z).view(-1, *config.grid_shape))
         mean = crop(self.f_mean(grid), config.image_shape[1:])
         if config.sigma == "predicted":
-            log_sigma = self.f_var(grid.flatten(1))
+            log_sigma = _precise(self.f_var, grid.flatten(1))
         else:
             log_sigma = self.log_sigma.expand(z.shape[0], 1)
         return mean, log_sigma.exp().view(-1, *(1,) * len(config.image_shape))
@@ -279,6 +279,13 @@ def _convnet(config: VAEConfig) -> nn.Sequential:
         nn.init.constant_(last.weight, _SMALL)
         blocks.append(block)
     return nn.Sequential(*blocks)
+
+
+def _precise(linear: nn.Linear, x: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
+    """A linear layer in its weights' own precision: a logarithm with the 8 bits of autocast's bf16
+    would be off by a hundredth, which counts once for each pixel."""
+    with torch.autocast(x.device.type, enabled=False):
+        return linear(x.to(linear.weight.dtype))
 
 
 def _cholesky_factor(entries: Float[Tensor, "b n"], size: int) -> Float[Tensor, "b z z"]:

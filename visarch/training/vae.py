@@ -6,8 +6,10 @@ Imports no torch before a training begins, so that flags are answered at once.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
 from visarch.training.config import TrainConfig
 
@@ -23,8 +25,9 @@ class VAETrainConfig(TrainConfig):
 
     batch_size: int = 64
     """Images per step, over all processes together."""
-    learning_rate: float = 5e-4
-    """Peak learning rate, reached after the warm-up."""
+    decay: Literal["cosine", "inverse_sqrt", "constant"] = "inverse_sqrt"
+    """How the learning rate falls after the warm-up; inverse_sqrt and constant do not depend on the
+    length of the run, so that a finished run can be extended as if it had been longer."""
     image_size: tuple[int, ...] | None = None
     """Sides of the images, one number or one for each axis; inferred from the data by default."""
     image_channels: int | None = None
@@ -43,6 +46,20 @@ class VAETrainConfig(TrainConfig):
         super().__post_init__()
         for name in ("shift", "kl_warmup_steps"):
             self._check(name, minimum=0)
+        self._check_start()
+
+    def _check_start(self) -> None:
+        """PCA settles where σ and the posterior start: what it would overrule is refused."""
+        overruled = ["initial_scale"]
+        if self.model.sigma != "constant":
+            overruled.append("initial_sigma")
+        for name in overruled:
+            value = getattr(self.model, name)
+            if self.initialization == "pca" and value != getattr(VAEHyperparameters, name):
+                raise UserError(
+                    f"--{name.replace('_', '-')} is {value}, but starting at PCA settles it: add "
+                    "--initialization random, or leave it out."
+                )
 
 
 def train_vae(config: VAETrainConfig) -> int:
@@ -60,7 +77,7 @@ def train_vae(config: VAETrainConfig) -> int:
     from visarch.data import open_data, to_unit
     from visarch.evaluation.vae import collapse_warning
     from visarch.models.config import VAEConfig
-    from visarch.models.principal import can_start_linear, start_linear
+    from visarch.models.principal import MOST_IMAGES, can_start_linear, start_linear
     from visarch.models.vae import GaussianVAE
     from visarch.report import write_report
     from visarch.training.loop import train
@@ -95,9 +112,12 @@ def train_vae(config: VAETrainConfig) -> int:
 
     torch.manual_seed(config.seed)
     model = GaussianVAE(hyperparameters)
-    if starts_linear:
+    resumes = config.out and (Path(config.out) / "checkpoints" / "last.safetensors").exists()
+    if starts_linear and not resumes:
+        images = data.splits["train"].images
+        some = images[:: max(1, len(images) // MOST_IMAGES)]
         dequantization = 1 / (12 * data.levels**2) if data.levels else 0.0
-        start_linear(model, to_unit(data.splits["train"].images, data.levels), dequantization)
+        start_linear(model, to_unit(some, data.levels), dequantization)
     result = train(VAETask(config, data.levels), model, data, config)
     if not is_main_process():
         return result.exit_code
