@@ -218,6 +218,16 @@ def test_another_run_under_the_same_name_is_refused(tmp_path, changes, words):
     )
 
 
+def test_settings_edited_in_the_run_folder_are_refused_too(tmp_path):
+    """The steps so far were done with the old ones, whatever config.yaml says of them now."""
+    run(tmp_path / "run", steps=20)
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("learning_rate: 0.001", "learning_rate: 0.5"))
+    with pytest.raises(UserError, match=r"learning_rate \(was 0.001, now 0.5\)"):
+        run(tmp_path / "run", steps=30, learning_rate=0.5)
+    assert run(tmp_path / "run", steps=30).step == 30  # what it began with is still welcome
+
+
 def test_what_only_concerns_reports_may_change_and_so_may_the_place_of_the_data(tmp_path):
     run(tmp_path / "run", steps=20)
     changes = {"log_every": 3, "checkpoint_every": 4, "sample_every": 0, "evaluate_every": 6}

@@ -52,7 +52,10 @@ def check_same_run(
             f"{path} is a {saved_task} run, and this asks for {task}; give another --out."
         )
     before = from_mapping(type(config), saved, place=str(path / CONFIG))
-    changed = differences(_fixed(before), _fixed(config))
+    # by the checkpoint, not by config.yaml, which somebody may have edited since
+    settings = state["settings"] | {"data": config.data}
+    begun = from_mapping(type(config), settings, place=f"{path}'s checkpoint")
+    changed = differences(fixed_settings(begun), fixed_settings(config))
     if changed:
         raise UserError(
             f"{path} was begun with other settings: {', '.join(changed)}. A run goes on only with "
@@ -101,7 +104,7 @@ def settled_steps(
     return steps
 
 
-def _fixed(config: TrainConfig) -> dict[str, Any]:
+def fixed_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that must stay; the place of the data may change, its content is compared."""
     plain = yaml.safe_load(to_yaml(config))
     return {key: value for key, value in plain.items() if key not in MAY_CHANGE | {"data"}}

@@ -21,7 +21,12 @@ from visarch.training.guard import Guard, NonFiniteError
 from visarch.training.length import TimeBudget
 from visarch.training.metrics import Window, better
 from visarch.training.progress import Reporter
-from visarch.training.resume import check_same_run, last_checkpoint, settled_steps
+from visarch.training.resume import (
+    check_same_run,
+    fixed_settings,
+    last_checkpoint,
+    settled_steps,
+)
 from visarch.training.runfolder import EVALUATION, RunFolder
 from visarch.training.stop import StopRequest
 from visarch.training.trainer import Trainer
@@ -243,6 +248,7 @@ class Session:
             return
         state = self.trainer.state() | {
             "task": self.task.name,
+            "settings": fixed_settings(self.config),
             "fingerprint": self.fingerprint,
             "precision": self.precision,
             "versions": versions(),
