@@ -284,7 +284,10 @@ def _convnet(config: VAEConfig) -> nn.Sequential:
 def _precise(linear: nn.Linear, x: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
     """A linear layer in its weights' own precision: a logarithm with the 8 bits of autocast's bf16
     would be off by a hundredth, which counts once for each pixel."""
-    with torch.autocast(x.device.type, enabled=False):
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device):  # as on the meta device, of shapes alone
+        return linear(x)
+    with torch.autocast(device, enabled=False):
         return linear(x.to(linear.weight.dtype))
 
 
