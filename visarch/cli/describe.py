@@ -82,6 +82,8 @@ class Describe:
 
             self.svg.parent.mkdir(parents=True, exist_ok=True)
             self.svg.write_text(draw(description), encoding="utf-8")
+            if not self.json:
+                print(f"Drawing: {self.svg}")
 
     def _named(self) -> nn.Module:
         """The network of this name, as the flags want it."""
