@@ -155,7 +155,9 @@ class TestKept:
 class TestDrawing:
     def test_it_is_written_beside_the_table(self, tmp_path, capsys):
         file = tmp_path / "new" / "resnet.svg"
-        assert "23,500,352" in run(capsys, "resnet50", "--svg", str(file))
+        output = run(capsys, "resnet50", "--svg", str(file))
+        assert "23,500,352" in output
+        assert output.endswith(f"\nDrawing: {file}\n")
         assert ElementTree.parse(file).getroot().tag.endswith("svg")
 
     def test_and_beside_the_json(self, tmp_path, capsys):
@@ -183,7 +185,7 @@ class TestMistakes:
         [
             ("unet --image-size 0", "a side is at least 1"),
             ("vae --image-size 0", "must be at least 1"),
-            ("unet --image-size", "--image-size has 0 numbers"),
+            ("unet --image-size", "--image-size needs a value: a whole number"),
             ("unet --image-size 1 2 3 4", "--image-size has 4 numbers"),
             ("vae --ndim 3 --image-size 8 9", "2 sides and --ndim is 3"),
             ("resnet18 --channels 0", "--channels is 0; it must be at least 1"),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
@@ -31,8 +31,16 @@ class Inner:
     """Images per step."""
     time: str | None = None
     """When to stop."""
+    sides: tuple[int, ...] | None = None
+    """How large."""
+    speed: Literal["slow", "fast"] | None = None
+    """How fast."""
+    kernel_size: int = 3
+    """How wide."""
 
     def __post_init__(self) -> None:
+        if self.kernel_size < 1:
+            raise ValueError(f"Inner: kernel_size is {self.kernel_size}: it must be at least 1")
         if self.batch_size < 1:
             raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1.")
 
@@ -97,6 +105,12 @@ class TestAnswers:
         assert main(["toy", "print", "-n", "4", "--loud", "--batch-size=8", "--time", "10m"]) == 0
         expected = Toy("print", times=4, loud=True, inner=Inner(batch_size=8, time="10m"))
         assert capsys.readouterr().out == f"{expected}\n"
+
+    def test_negative_and_several_values_reach_it_too(self, capsys):
+        arguments = ["--learning-rate", "-1e-3", "--sides", "3", "4", "--speed=fast", "--loud"]
+        assert main(["toy", "print", *arguments]) == 0
+        inner = Inner(learning_rate=-1e-3, sides=(3, 4), speed="fast")
+        assert capsys.readouterr().out == f"{Toy('print', loud=True, inner=inner)}\n"
 
     def test_flags_may_be_written_with_underscores(self, capsys):
         assert main(["toy", "print", "--learning_rate", "0.5"]) == 0
@@ -168,11 +182,30 @@ class TestMistakes:
     def test_missing_positional(self, capsys):
         assert "DEED" in self.complaint(capsys, "toy")
 
-    def test_missing_value(self, capsys):
-        assert "--times" in self.complaint(capsys, "toy", "print", "--times")
-
-    def test_impossible_value(self, capsys):
-        assert "'many'" in self.complaint(capsys, "toy", "print", "--times", "many")
+    @pytest.mark.parametrize(
+        ("arguments", "paragraph"),
+        [
+            ("--times", "--times needs a value: a whole number."),
+            ("--times --loud", "--times needs a value: a whole number."),
+            ("-n --loud", "-n needs a value: a whole number."),
+            ("--times many", "--times is 'many'; it must be a whole number."),
+            ("--times=2.5", "--times is '2.5'; it must be a whole number."),
+            ("-n many", "-n is 'many'; it must be a whole number."),
+            ("--learning_rate high", "--learning-rate is 'high'; it must be a number."),
+            ("--time", "--time needs a value."),
+            ("--sides", "--sides needs a value: a whole number."),
+            ("--sides --loud", "--sides needs a value: a whole number."),
+            ("--sides 3 wide", "--sides is 'wide'; it must be a whole number."),
+            ("--speed", "--speed needs a value: one of slow, fast."),
+            ("--speed None", "--speed is 'None'; it must be one of slow, fast."),
+            ("--kernel-size 0", "--kernel-size is 0: it must be at least 1"),
+        ],
+    )
+    def test_a_value_that_is_missing_or_wrong_is_answered_in_a_paragraph(
+        self, arguments, paragraph, capsys
+    ):
+        complaint = self.complaint(capsys, "toy", "print", *arguments.split())
+        assert complaint == f"visarch: {paragraph}\n"
 
     @pytest.mark.parametrize("flag", ["--times", "--batch-size"])
     def test_value_that_the_dataclass_refuses(self, flag, capsys):
@@ -277,10 +310,11 @@ def test_a_narrow_encoding_does_not_end_a_command():
     assert result.stdout.endswith(b"?\n")
 
 
-def test_a_reader_who_leaves_is_no_error():
+@pytest.mark.parametrize("arguments", [["--help"], ["describe", "vae"]], ids=" ".join)
+def test_a_reader_who_leaves_is_no_error(arguments):
     read_end, write_end = os.pipe()
     os.close(read_end)
-    command = [sys.executable, "-m", "visarch", "--help"]
+    command = [sys.executable, "-m", "visarch", *arguments]
     result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE)
     os.close(write_end)
     assert result.returncode == 141

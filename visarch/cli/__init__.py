@@ -112,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except SystemExit as stop:  # tyro has printed help, or a complaint
+        if isinstance(stop.__context__, BrokenPipeError):  # rich makes an exit of it
+            return _EXIT_BROKEN_PIPE
         if not isinstance(stop.code, int):
             raise
         return stop.code
@@ -123,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
     except (ValueError, OSError) as error:
-        if not _is_addressed_to_the_user(error):
+        if not is_addressed_to_the_user(error):
             raise
         if debug:
             traceback.print_exc()
@@ -222,7 +224,7 @@ def _lines(names: list[str]) -> list[str]:
     ]
 
 
-def _is_addressed_to_the_user(error: ValueError | OSError) -> bool:
+def is_addressed_to_the_user(error: ValueError | OSError) -> bool:
     """Whether visarch raised it on purpose, or the operating system refused something."""
     if isinstance(error, OSError):
         return error.errno is not None

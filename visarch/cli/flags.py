@@ -6,13 +6,26 @@ import contextlib
 import difflib
 import io
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 
+from visarch.cli import is_addressed_to_the_user
 from visarch.errors import UserError
 
 _CONFIG = (
@@ -37,11 +50,11 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
     """The dataclass filled from the arguments.
 
     Raises:
-        UserError: a flag is misspelt (the nearest ones are named), or the dataclass refused a
-            value.
+        UserError: a flag is misspelt (the nearest ones are named), lacks its value or has one of
+            another kind, or the dataclass refused a value.
         SystemExit: tyro has printed help, or a complaint.
     """
-    known = flag_names(verb)
+    known = _flags(verb)
     for argument in arguments:
         name = argument.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in (*known, "--help"):
@@ -49,6 +62,8 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
                 f"`{prog}` has no flag {name}. Nearest: {', '.join(nearest(name, known))}. "
                 f"`{prog} --help` lists them all."
             )
+    if not {"-h", "--help"} & {*arguments}:
+        _check_values(arguments, known)
     colors = "NO_COLOR" not in os.environ and sys.stdout.isatty() and sys.stderr.isatty()
     tyro._experimental_options["ansi_codes"] = colors
     complaint = io.StringIO()
@@ -58,29 +73,91 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
     except SystemExit as stop:
         # What a dataclass says of its own values reads better without a frame around it.
         cause: BaseException | None = stop
-        while cause is not None and not isinstance(cause, UserError):
+        while cause is not None and not _is_refusal(cause):
             cause = cause.__context__
         if cause is not None:
-            raise cause from None
+            raise UserError(_with_flag(str(cause), known)) from None
         sys.stderr.write(complaint.getvalue())
         raise
 
 
 def flag_names(verb: type) -> list[str]:
     """Every ``--flag`` that the fields of a dataclass, and of the dataclasses in it, make."""
+    return list(_flags(verb))
+
+
+def _flags(verb: type) -> dict[str, Any]:
+    """Every flag and the type of its value."""
     hints = get_type_hints(verb, include_extras=True)
-    names = []
+    found: dict[str, Any] = {}
     for field in fields(verb):
         hint, *marks = _annotation(hints[field.name])
         if isinstance(hint, type) and is_dataclass(hint):
-            names += flag_names(hint)
+            found |= _flags(hint)
         elif not any(mark in _NO_FLAG for mark in marks):
             name = field.name.replace("_", "-")
-            names.append(f"--{name}")
-            if hint is bool:
-                names.append(f"--no-{name}")
+            names = [f"--{name}", f"--no-{name}"] if hint is bool else [f"--{name}"]
             names += [alias for mark in marks for alias in getattr(mark, "aliases", None) or ()]
-    return names
+            found |= dict.fromkeys(names, hint)
+    return found
+
+
+def _check_values(arguments: Sequence[str], flags: Mapping[str, Any]) -> None:
+    """That each flag is followed by a value of its type, or by several where it takes several.
+
+    Raises:
+        UserError: one is not.
+    """
+    for position, argument in enumerate(arguments, start=1):
+        name, equals, value = argument.partition("=")
+        name = name.replace("_", "-")
+        if name not in flags or flags[name] is bool:
+            continue
+        following = [value] if equals else list(arguments[position:])
+        end = (i for i, text in enumerate(following) if text.startswith("--") or text in flags)
+        values = following[: next(end, None)]
+        kind, several = _kind(flags[name])
+        if not values:
+            raise UserError(f"{name} needs a value{_expected(kind, ': ')}.")
+        for text in values if several else values[:1]:
+            if not _fits(text, kind):
+                raise UserError(f"{name} is {text!r}; it must be{_expected(kind, ' ')}.")
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """The type of a flag's value, None left aside, and whether it takes several of them."""
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+    return (get_args(hint)[0], True) if get_origin(hint) is tuple else (hint, False)
+
+
+def _fits(text: str, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return text in map(str, get_args(kind))
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _expected(kind: Any, before: str) -> str:
+    """What a value must be, in words; nothing where anything will do."""
+    if get_origin(kind) is Literal:
+        return f"{before}one of {', '.join(map(str, get_args(kind)))}"
+    return before + {int: "a whole number", float: "a number"}[kind] if kind in (int, float) else ""
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, ValueError) and is_addressed_to_the_user(error)
+
+
+def _with_flag(message: str, flags: Iterable[str]) -> str:
+    """A dataclass's complaint about a field, as one about the flag: Config: my_size is 0: …"""
+    text = re.sub(r"^[A-Z]\w+: ", "", message)
+    field = re.match(r"\w*", text)
+    flag = f"--{field[0].replace('_', '-')}" if field else ""
+    return flag + text[len(flag) - 2 :] if flag in flags else message
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
