@@ -63,6 +63,17 @@ def test_what_is_not_plain_is_asked_for(tmp_path, shape):
     assert "np.savez('a.npz', images=array)" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "shape", "other"),
+    [("images", (9, 40), "signals"), ("images", (9, 1, 8, 8, 8), "volumes"), ("x", (), "images")],
+)
+def test_a_key_that_does_not_fit_is_answered_with_another(tmp_path, key, shape, other):
+    source = write(tmp_path / "a.npz", **{key: np.zeros(shape)})
+    shown = "×".join(map(str, shape)) or r"\(\)"
+    with pytest.raises(UserError, match=rf"has the shape {shown}, .*{other}=array\)"):
+        read_tables(source)
+
+
 def test_what_a_model_expects_decides_where_the_key_does_not(tmp_path):
     assert shape_of(tmp_path, "x", 9, 12, 5000, ndim=1) == (9, 12, 5000)
     assert shape_of(tmp_path, "x", 9, 16, 32, 32, ndim=3) == (9, 1, 16, 32, 32)

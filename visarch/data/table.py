@@ -115,7 +115,7 @@ def _channels_first(
     if ndim is None:
         ndim = _guess_ndim(values.shape)
     if ndim is None or values.ndim not in (ndim + 1, ndim + 2):
-        raise UserError(_unclear(f"{key} in {source!r} has the shape {shape}, which", source))
+        raise UserError(_unclear(key, values.shape, source))
     if values.ndim == ndim + 1:
         return values[:, None], f"{why}: {_THINGS[ndim]} of one channel"
     first, last = values.shape[1], values.shape[-1]
@@ -142,12 +142,14 @@ def _guess_ndim(shape: tuple[int, ...]) -> int | None:
     return {2: 1, 5: 3}.get(len(shape))
 
 
-def _unclear(what: str, source: str) -> str:
+def _unclear(key: str, shape: tuple[int, ...], source: str) -> str:
     name = Path(source).with_suffix(".npz").name
+    likely = {2: "signals", 5: "volumes"}.get(len(shape), "images")
     return (
-        f"{what} cannot be read with certainty. Say what it is by its key: signals (n, L) or "
-        "(n, C, L), images (n, H, W), (n, C, H, W) or (n, H, W, C), volumes (n, D, H, W), "
-        f"(n, C, D, H, W) or (n, D, H, W, C), as in np.savez({name!r}, images=array)."
+        f"{key} in {source!r} has the shape {times(shape) or '()'}, which cannot be read with "
+        "certainty. Say what it is by its key: signals (n, L) or (n, C, L), images (n, H, W), "
+        "(n, C, H, W) or (n, H, W, C), volumes (n, D, H, W), (n, C, D, H, W) or (n, D, H, W, C), "
+        f"as in np.savez({name!r}, {likely}=array)."
     )
 
 
