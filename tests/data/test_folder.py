@@ -143,7 +143,7 @@ def test_size_and_channels_as_asked_for(messy):
     assert open_data(str(messy), image_size=8).shape == (3, 8, 8)
     with pytest.raises(UserError, match="--image-size 8 8 8 does not fit 2-d data"):
         open_data(str(messy), image_size=(8, 8, 8))
-    with pytest.raises(UserError, match="channels is 2"):
+    with pytest.raises(UserError, match="--image-channels is 2"):
         open_data(str(messy), channels=2)
 
 

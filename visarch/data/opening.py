@@ -50,7 +50,7 @@ def open_data(
     path = Path(data).expanduser()
     if data == "digits" or path.is_dir():
         if channels not in (None, 1, 3):
-            raise UserError(f"channels is {channels}; images have 1 (gray) or 3 (color).")
+            raise UserError(f"--image-channels is {channels}; images have 1 (gray) or 3 (color).")
         if like is not None and like.ndim != 2:
             raise UserError(
                 f"The model was trained on {like.ndim}-d data and {data!r} holds images; give it "
