@@ -80,9 +80,11 @@ def test_mistakes(digits, signals, refused, tmp_path: Path):
     assert "--steps is 1; it must be at least 2" in refused(
         f"interpolate {digits.path} 1 2 --steps 1"
     )
-    assert "no image 500: digits holds 500 held-out ones, numbered from 0 to 499" in refused(
-        f"interpolate {digits.path} 1 500"
-    )
+    for number in (500, -1):
+        assert (
+            f"no image {number}: the held-out ones of digits are numbered from 0 to 499"
+            in refused(f"interpolate {digits.path} 1 {number}")
+        )
     assert "There is no 'none.png'" in refused(f"interpolate {digits.path} none.png 1")
     assert "text.png' is no image: it holds text" in refused(
         f"interpolate {digits.path} 1 {tmp_path / 'text.png'}"

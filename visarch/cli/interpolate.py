@@ -70,7 +70,7 @@ def _ends(run: Run, a: str, b: str) -> Split:
 
     from visarch.data import Split, load_images
 
-    numbers = [which for which in (a, b) if which.isdecimal()]
+    numbers = [which for which in (a, b) if _is_number(which)]
     if numbers and run.data is None:
         raise UserError(
             f"{numbers[0]} counts the images of a run's data, and {run.source} is a model without "
@@ -84,14 +84,18 @@ def _ends(run: Run, a: str, b: str) -> Split:
     own = run.held_out(run.open_data()) if numbers else None
     ends = []
     for which in (a, b):
-        if own is None or not which.isdecimal():
+        if own is None or not _is_number(which):
             ends.append(load_images([which], run.preparation))
-        elif int(which) < len(own):
+        elif 0 <= int(which) < len(own):
             ends.append(own.take(own.name, [int(which)]))
         else:
             raise UserError(
-                f"There is no image {which}: {run.data} holds {len(own)} held-out ones, numbered "
-                f"from 0 to {len(own) - 1}."
+                f"There is no image {which}: the held-out ones of {run.data} are numbered from 0 "
+                f"to {len(own) - 1}."
             )
     images = torch.cat([end.images for end in ends])
     return Split("ends", images, None, [end.names[0] for end in ends])
+
+
+def _is_number(which: str) -> bool:
+    return which.removeprefix("-").isdecimal()
