@@ -105,6 +105,15 @@ def test_a_config_file_that_is_none_is_refused(folder, text):
         read_config(folder.path)
 
 
+def test_what_is_wrong_with_a_config_file_is_said_in_a_line(folder):
+    (folder.path / "config.yaml").write_text("task: vae\nsteps: [1, 2\nseed: 0\n")
+    with pytest.raises(UserError) as error:
+        read_config(folder.path)
+    assert str(error.value).endswith(
+        "config.yaml cannot be read as YAML: expected ',' or ']', but got ':' in line 3."
+    )
+
+
 def test_metrics_gain_columns_and_keep_their_rows(folder):
     folder.append_metrics({"step": 1, "loss": 0.5})
     folder.append_metrics({"step": 2, "loss": 0.25, "kl": 1 / 3})

@@ -198,7 +198,10 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as YAML: {error}") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or error
+        raise UserError(f"{file} cannot be read as YAML: {why}{where}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} should hold one setting per line, as `steps: 100`.")
     return content
