@@ -335,3 +335,19 @@ def test_tasks_to_come_have_a_page(tmp_path: Path, task: str):
     assert page.headings()[1:] == ["curves", "pictures", "settings", "commands"]
     assert "Confusion matrix" in page.text
     assert "best 0.75 at step 30" in page.text
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ([1, 28, 28], "28×28, gray"),
+        ([3, 28, 20], "28×20, color"),
+        ([1, 50], "50, 1 channel"),
+        ([3, 8, 8, 8], "8×8×8, 3 channels"),
+    ],
+)
+def test_only_images_have_colors(run: Path, shape: list[int], words: str):
+    data = json.loads((run / "data.json").read_text())
+    data["preparation"]["shape"] = shape
+    (run / "data.json").write_text(json.dumps(data))
+    assert words in read(write_report(run)).texts

@@ -44,9 +44,9 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 1rem; fon
 dl { margin: 0; display: grid; gap: .75rem; }
 dd { margin: 0; }
 .facts { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin-top: 1.5rem; }
-.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fill, minmax(8.25rem, 1fr)); }
+.tiles { grid-template-columns: minmax(10rem, 1.3fr) repeat(auto-fill, minmax(9rem, 1fr)); }
 .tiles > div { padding: .75rem 1rem; }
-.tiles dd { font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.tiles dd { font-size: 1.4rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tiles small { display: block; font-size: .8rem; font-weight: normal; line-height: 1.35; }
 .tiles > .first dd { font-size: 2.1rem; font-weight: 600; line-height: 1.15; }
 .tiles > div, figure {

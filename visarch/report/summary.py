@@ -80,7 +80,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "Training images", f"{count:,}"
     if run.image_shape:
         channels, *sides = run.image_shape
-        kind = {1: "gray", 3: "color"}.get(channels, f"{channels} channels")
+        kind = f"{channels} channels" if channels > 1 else "1 channel"
+        if len(sides) == 2:
+            kind = {1: "gray", 3: "color"}.get(channels, kind)
         yield "Image", f"{'×'.join(map(str, sides))}, {kind}"
     if run.num_parameters:
         yield "Parameters", f"{run.num_parameters:,}"
