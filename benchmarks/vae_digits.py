@@ -83,7 +83,9 @@ def variants(root: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, flags in VARIANTS.items():
         folder = root / name
-        if main(["train", "vae", "--data", "digits", "--out", str(folder), *flags.split()]):
+        finished = (folder / "evaluation.json").exists()
+        command = ["train", "vae", "--data", "digits", "--out", str(folder), *flags.split()]
+        if not finished and main(command):
             raise SystemExit(f"{name} did not finish")
         result = json.loads((folder / "evaluation.json").read_text("utf-8"))
         parameters = sum(p.numel() for p in visarch.load(folder).parameters())
