@@ -13,7 +13,7 @@ import visarch
 from visarch.data import open_data
 from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
-from visarch.training.checkpoint import load_checkpoint
+from visarch.training.checkpoint import load_checkpoint, save_checkpoint
 from visarch.training.guard import NonFiniteError
 from visarch.training.vae import VAETrainConfig, train_vae
 
@@ -152,3 +152,18 @@ def test_what_the_start_at_pca_would_overrule_is_refused(changes, answer: str):
         VAETrainConfig(data="digits", model=replace(SMALL, **changes))
     free = VAETrainConfig(data="digits", initialization="random", model=replace(SMALL, **changes))
     assert free.model == replace(SMALL, **changes)
+
+
+def test_a_device_that_is_not_there_is_told_before_the_data_is_read(settings, capsys):
+    with pytest.raises(UserError, match="cuda:99"):
+        train_vae(replace(settings, data="no such data", device="cuda:99"))
+
+
+def test_a_checkpoint_without_its_settings_is_not_gone_on_with(settings: VAETrainConfig):
+    train_vae(replace(settings, steps=2))
+    last = Path(settings.out or "") / "checkpoints" / "last.safetensors"
+    tensors, state = load_checkpoint(last)
+    del state["settings"]
+    save_checkpoint(last, tensors, state)
+    with pytest.raises(UserError, match="does not hold the settings"):
+        train_vae(replace(settings, steps=4))

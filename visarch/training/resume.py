@@ -53,6 +53,11 @@ def check_same_run(
         )
     before = from_mapping(type(config), saved, place=str(path / CONFIG))
     # by the checkpoint, not by config.yaml, which somebody may have edited since
+    if "settings" not in state:
+        raise UserError(
+            f"The checkpoint of {path} does not hold the settings it was made with, so that it "
+            "cannot be gone on with: give another --out."
+        )
     settings = state["settings"] | {"data": config.data}
     begun = from_mapping(type(config), settings, place=f"{path}'s checkpoint")
     changed = differences(fixed_settings(begun), fixed_settings(config))

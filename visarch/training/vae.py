@@ -80,10 +80,12 @@ def train_vae(config: VAETrainConfig) -> int:
     from visarch.models.principal import MOST_IMAGES, can_start_linear, start_linear
     from visarch.models.vae import GaussianVAE
     from visarch.report import write_report
+    from visarch.training.devices import check_devices, processes
     from visarch.training.loop import train
     from visarch.training.progress import is_main_process, reading
     from visarch.training.vae_task import VAETask
 
+    check_devices(config, processes(config))  # before the data is read, which may take long
     size = config.image_size
     with reading() as progress:
         data = open_data(
