@@ -60,7 +60,9 @@ PICTURES = {
             "Each row goes straight from one held-out image's posterior mean to another's.",
         ),
         "samples": Picture(
-            "Samples", "New images: decoder means of z drawn from the prior N(0, I)."
+            "Samples",
+            "New images: decoder means of z drawn from the prior N(0, I). The more nats of KL, the "
+            "better the reconstructions and the worse these: fewer latents sample better.",
         ),
         "traversal": Picture(
             "Latent traversal",
