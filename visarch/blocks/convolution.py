@@ -59,7 +59,44 @@ def trans_conv_output_size(size: int, kernel_size: int, stride: int = 1, padding
     return output
 
 
-class Conv(nn.Module):
+class _Kernels(nn.Module):
+    """What Conv and TransConv share: sizes, a kernel for each pair of channels, and a bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        ndim: int = 2,
+    ) -> None:
+        super().__init__()
+        _check_sizes(
+            type(self).__name__, in_channels, out_channels, kernel_size, stride, padding, ndim
+        )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ndim = ndim
+        window = (kernel_size,) * ndim
+        self.weight = nn.Parameter(torch.empty(*self._kernel_channels(), *window))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        _initialize(self.weight, self.bias)
+
+    def _kernel_channels(self) -> tuple[int, int]:
+        """The order of the weight's first two axes."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, bias={self.bias is not None}, ndim={self.ndim}"
+        )
+
+
+class Conv(_Kernels):
     """Conv (note, section 1.1): one filter W_o slides over the image for each output channel o.
 
     y[o, i] = ⟨W_o, x̃[:, iS : iS + F]⟩ + b_o, where x̃ is x with P zeros on every edge.
@@ -76,25 +113,8 @@ class Conv(nn.Module):
     Source: note, section 1.1; initial values as in He et al. 2015 with a = √5 (torch's own).
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        bias: bool = True,
-        ndim: int = 2,
-    ) -> None:
-        super().__init__()
-        _check_sizes("Conv", in_channels, out_channels, kernel_size, stride, padding, ndim)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ndim = ndim
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *(kernel_size,) * ndim))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        _initialize(self.weight, self.bias)
+    def _kernel_channels(self) -> tuple[int, int]:
+        return self.out_channels, self.in_channels
 
     def forward(self, x: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b d *out"]:
         check_input("Conv", x, self.in_channels, self.ndim)
@@ -106,9 +126,6 @@ class Conv(nn.Module):
     def output_size(self, size: int) -> int:
         """Side of the output for one side of the input, as :func:`conv_output_size`."""
         return conv_output_size(size, self.kernel_size, self.stride, self.padding)
-
-    def extra_repr(self) -> str:
-        return _describe(self)
 
 
 class SameConv(Conv):
@@ -183,7 +200,7 @@ class ConvLayer(nn.Module):
         return functional.relu(self.conv(x))
 
 
-class TransConv(nn.Module):
+class TransConv(_Kernels):
     """TransConv (note, section 1.2): a convolution that enlarges by the factor S.
 
     Defined as a stride-1 convolution with flipped filters over x with S − 1 zeros between its
@@ -202,26 +219,9 @@ class TransConv(nn.Module):
     Source: note, section 1.2.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        bias: bool = True,
-        ndim: int = 2,
-    ) -> None:
-        super().__init__()
-        _check_sizes("TransConv", in_channels, out_channels, kernel_size, stride, padding, ndim)
-        _check_implicit_padding(kernel_size, padding)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ndim = ndim
-        self.weight = nn.Parameter(torch.empty(in_channels, out_channels, *(kernel_size,) * ndim))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        _initialize(self.weight, self.bias)
+    def _kernel_channels(self) -> tuple[int, int]:
+        _check_implicit_padding(self.kernel_size, self.padding)
+        return self.in_channels, self.out_channels
 
     def forward(self, x: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b d *out"]:
         check_input("TransConv", x, self.in_channels, self.ndim)
@@ -229,9 +229,6 @@ class TransConv(nn.Module):
             trans_conv_output_size(size, self.kernel_size, self.stride, self.padding)
         convolve = _TRANSPOSED[self.ndim]
         return convolve(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
-
-    def extra_repr(self) -> str:
-        return _describe(self)
 
 
 def conv_matrix(conv: Conv, input_shape: tuple[int, ...]) -> Tensor:
@@ -390,10 +387,3 @@ def _check_implicit_padding(kernel_size: int, padding: int) -> None:
             f"TransConv: padding P = {padding} is more than F − 1 = {kernel_size - 1}: with "
             f"kernel_size F = {kernel_size} it must lie between 0 and {kernel_size - 1}"
         )
-
-
-def _describe(conv: Conv | TransConv) -> str:
-    return (
-        f"{conv.in_channels}, {conv.out_channels}, {conv.kernel_size}, stride={conv.stride}, "
-        f"padding={conv.padding}, bias={conv.bias is not None}, ndim={conv.ndim}"
-    )
