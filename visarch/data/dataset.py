@@ -15,10 +15,12 @@ from visarch.data.preparation import Preparation
 
 @dataclass
 class Batch:
-    """Some samples of a split: stored values (b, C, *spatial), labels (b,) and where they lie."""
+    """Some samples of a split: stored values (b, C, *spatial), labels (b,), context vectors (b, v)
+    and where they lie."""
 
     images: Tensor
     labels: Tensor | None
+    vectors: Tensor | None
     indices: Tensor
 
     def __len__(self) -> int:
@@ -26,14 +28,16 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same samples on a device."""
-        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         images = self.images.to(device, non_blocking=True)
-        return Batch(images, labels, self.indices.to(device, non_blocking=True))
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        vectors = None if self.vectors is None else self.vectors.to(device, non_blocking=True)
+        return Batch(images, labels, vectors, self.indices.to(device, non_blocking=True))
 
 
 @dataclass
 class Split:
-    """Samples held in memory: images (n, C, *spatial), labels (n,) int64 if known, and their names.
+    """Samples held in memory: images (n, C, *spatial), their names, and what is known of them:
+    labels (n,) int64, context vectors (n, v) float32.
 
     Images are stored as uint8, as int32 where they have more than 256 levels, and as float32 on
     the unit scale where they are continuous; `to_unit` and `dequantize` read all three.
@@ -43,6 +47,7 @@ class Split:
     images: Tensor
     labels: Tensor | None
     names: list[str]
+    vectors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,12 +55,14 @@ class Split:
     def read(self, indices: Tensor) -> Batch:
         """The samples at `indices` (b,), in that order."""
         labels = None if self.labels is None else self.labels[indices]
-        return Batch(self.images[indices], labels, indices)
+        vectors = None if self.vectors is None else self.vectors[indices]
+        return Batch(self.images[indices], labels, vectors, indices)
 
     def take(self, name: str, positions: Sequence[int]) -> Split:
         """A split made of some of these samples."""
         batch = self.read(torch.tensor(positions, dtype=torch.int64))
-        return Split(name, batch.images, batch.labels, [self.names[i] for i in positions])
+        names = [self.names[position] for position in positions]
+        return Split(name, batch.images, batch.labels, names, batch.vectors)
 
 
 @dataclass
@@ -80,11 +87,23 @@ class Data:
     """(file or sample, why) of everything that is not used."""
     integers: tuple[float, float] = Preparation.integers
     floats: tuple[float, float] = Preparation.floats
+    vector_names: tuple[str, ...] | None = None
+    """Names of the numbers in a context vector."""
 
     @property
     def preparation(self) -> Preparation:
         """How these samples were prepared; new ones are prepared alike."""
         return Preparation(self.shape, self.levels, self.integers, self.floats)
+
+    @property
+    def vector_scale(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (v,) of the training vectors, by which a model may normalize
+        them; the deviation of a number that never changes is given as 1."""
+        vectors = self.splits["train"].vectors
+        if vectors is None:
+            return None
+        deviation, mean = torch.std_mean(vectors.double(), 0, correction=0)
+        return mean.float(), torch.where(deviation > 0, deviation, 1).float()
 
     def fingerprint(self) -> str:
         """SHA-256 over every tensor, the classes and the scale: equal where training is the same.
@@ -92,8 +111,10 @@ class Data:
         File names, times and the place of the source do not enter.
         """
         digest = hashlib.sha256(repr((self.preparation, self.classes)).encode())
+        if self.vector_names is not None:
+            digest.update(repr(self.vector_names).encode())
         for name, split in self.splits.items():
-            for tensor in (split.images, split.labels):
+            for tensor in (split.images, split.labels, split.vectors):
                 if tensor is not None:
                     digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
                     digest.update(tensor.cpu().contiguous().numpy().data)
@@ -106,6 +127,7 @@ class Data:
             "kind": self.kind,
             "preparation": self.preparation.to_dict(),
             "classes": None if self.classes is None else list(self.classes),
+            "vectors": self._describe_vectors(),
             "fingerprint": self.fingerprint(),
             "reasons": [
                 {"what": what, "value": value, "why": why} for what, value, why in self.reasons
@@ -113,6 +135,13 @@ class Data:
             "skipped": [{"name": name, "why": why} for name, why in self.skipped],
             "splits": {name: self._describe(split) for name, split in self.splits.items()},
         }
+
+    def _describe_vectors(self) -> dict[str, list[Any]] | None:
+        if self.vector_names is None or self.vector_scale is None:
+            return None
+        mean, deviation = self.vector_scale
+        names = list(self.vector_names)
+        return {"names": names, "mean": mean.tolist(), "deviation": deviation.tolist()}
 
     def _describe(self, split: Split) -> dict[str, Any]:
         counts = None

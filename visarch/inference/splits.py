@@ -22,7 +22,14 @@ def every_sample(data: Data) -> tuple[Split, list[str]]:
     labels = None
     if any(split.labels is not None for split in splits):
         labels = torch.cat([_labels(split) for split in splits])
-    joined = Split("all", torch.cat([split.images for split in splits]), labels, names)
+    vectors = [split.vectors for split in splits if split.vectors is not None]
+    joined = Split(
+        "all",
+        torch.cat([split.images for split in splits]),
+        labels,
+        names,
+        torch.cat(vectors) if len(vectors) == len(splits) else None,
+    )
 
     first: dict[str, int] = {}
     for position, name in enumerate(names):
