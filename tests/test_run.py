@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from visarch import GaussianVAE, ResNet, ResNetConfig, VAEConfig
+from visarch import Denoiser, GaussianVAE, ResNet, ResNetConfig, UNet, UNetConfig, VAEConfig
 from visarch.data import Data, Preparation, Split, open_data
 from visarch.errors import UserError
 from visarch.run import Run, load_run
@@ -85,10 +85,67 @@ def test_an_unfinished_run(folder: Path):
         load_run(str(folder))
 
 
-def test_another_kind_of_model(tmp_path: Path):
-    ResNet(ResNetConfig(depths=(1,), widths=(4,))).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="holds a ResNet; only with a GaussianVAE"):
-        load_run(str(tmp_path))
+def test_another_kind_of_model(folder: Path, tmp_path: Path):
+    run = load_run(str(folder))
+    assert run.of(GaussianVAE) is run
+    assert run.of(ResNet, GaussianVAE) is run
+    with pytest.raises(
+        UserError, match=r"a GaussianVAE \(vae\); only with a ResNet \(classifier\) or Denoiser"
+    ):
+        run.of(ResNet, Denoiser)
+    UNet(UNetConfig(widths=(8,), attends=(False,), num_groups=8)).save_pretrained(tmp_path / "bare")
+    with pytest.raises(UserError, match="bare UNet, which was not trained for a task"):
+        load_run(str(tmp_path / "bare"))
+
+
+# A model on its own, with what is told beside its weights.
+
+
+TOLD = {
+    "task": "classifier",
+    "source": "photos",
+    "preparation": Preparation((3, 8, 8), 256).to_dict(),
+    "classes": ["cat", "dog"],
+    "vector_names": None,
+    "seed": 3,
+    "settings": {"a": 1},
+}
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    config = ResNetConfig(num_classes=2, depths=(1,), widths=(4,), block="residual")
+    ResNet(config).save_pretrained(tmp_path / "told")
+    return tmp_path / "told"
+
+
+def test_what_is_told_beside_the_weights(classifier: Path):
+    (classifier / "task.json").write_text(json.dumps(TOLD))
+    run = load_run(str(classifier))
+    assert (run.task, run.classes, run.seed) == ("classifier", ("cat", "dog"), 3)
+    assert run.preparation == Preparation((3, 8, 8), 256)
+    assert run.settings == {"a": 1}
+    assert (run.vector_names, run.assumption, run.data) == (None, None, None)
+
+
+def test_of_a_classifier_nothing_is_assumed(classifier: Path):
+    with pytest.raises(UserError, match=r"no task\.json, which tells how its images"):
+        load_run(str(classifier))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "should hold one JSON object"),
+        (json.dumps(TOLD | {"preparation": {}}), "lacks what belongs there"),
+        (json.dumps(TOLD | {"preparation": None}), "lacks what belongs there"),
+    ],
+)
+def test_what_is_told_and_damaged(text: str, words: str, classifier: Path):
+    (classifier / "task.json").write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_run(str(classifier))
 
 
 def test_no_such_device(folder: Path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -55,6 +56,34 @@ def load(source: str | Path) -> nn.Module:
         return _ARCHITECTURES[architecture].from_pretrained(name)  # type: ignore[return-value]
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"The model in {name} cannot be opened: {error}") from error
+
+
+def load_beside(source: str | Path, name: str) -> dict[str, Any]:
+    """What a JSON file beside the weights of the model at ``source`` holds; nothing where there is
+    no such file.
+
+    Raises:
+        UserError: it is there and holds no JSON object.
+    """
+    folder = Path(source)
+    if (folder / "model" / CONFIG_FILE).is_file():
+        folder = folder / "model"
+    if folder.is_dir():
+        file = folder / name
+        if not file.is_file():
+            return {}
+    else:
+        try:
+            file = Path(hf_hub_download(str(source), name))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+            return {}
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} should hold one JSON object, and holds {type(content).__name__}.")
+    return content
 
 
 def _config_from_hub(name: str) -> Path:

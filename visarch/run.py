@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
+
+from torch import nn
 
 from visarch.data import Data, Preparation, Split, load_images, open_data
 from visarch.data.opening import KINDS
@@ -14,28 +16,45 @@ from visarch.data.picture import SUFFIXES
 from visarch.data.preparation import times
 from visarch.device import find_device
 from visarch.errors import UserError
-from visarch.hub import load
+from visarch.hub import load, load_beside
 from visarch.inference.splits import every_sample, held_out
+from visarch.models.resnet import ResNet
+from visarch.models.unet import Denoiser
 from visarch.models.vae import GaussianVAE
-from visarch.training.runfolder import CONFIG, read_config
+from visarch.training.runfolder import CONFIG, TASK, read_config
 
 DATA = "data.json"
 
+TASKS: Mapping[type[nn.Module], str] = {
+    GaussianVAE: "vae",
+    ResNet: "classifier",
+    Denoiser: "diffusion",
+}
+"""What a model of each kind was trained for."""
+
 Progress = Callable[[int, int], None]
+M = TypeVar("M", bound=nn.Module)
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A trained VAE with what the verbs must know of it."""
+class Run(Generic[M]):
+    """A trained model with what the verbs must know of it."""
 
     source: str
     """What was opened, as it was written."""
     folder: Path | None
     """The run folder; none for a model on its own, in a folder or on the hub."""
-    model: GaussianVAE
+    model: M
     """In eval mode, on the device asked for."""
     preparation: Preparation
     """How images become what the model takes."""
+    classes: tuple[str, ...] | None
+    """Names of the classes that the model knows; a label is a position here."""
+    vector_names: tuple[str, ...] | None
+    """Names of the numbers in a context vector that the model takes."""
+    settings: Mapping[str, Any]
+    """What the task keeps with its model: how a diffusion model is to be sampled, for one."""
     assumption: str | None
     """What had to be assumed, as a sentence; nothing where there is a run folder."""
     seed: int
@@ -44,6 +63,25 @@ class Run:
     """What it was trained on, as it was written; none for a model on its own."""
     fingerprint: str | None
     """The content of that data at the training."""
+
+    @property
+    def task(self) -> str:
+        """ "vae", "classifier" or "diffusion"."""
+        return TASKS[type(self.model)]
+
+    def of(self, *kinds: type[N]) -> Run[N]:
+        """The same, known to hold a model of one of these kinds.
+
+        Raises:
+            UserError: it is of another kind.
+        """
+        if not isinstance(self.model, kinds):
+            wanted = " or ".join(f"{kind.__name__} ({TASKS[kind]})" for kind in kinds)
+            raise UserError(
+                f"{self.source} holds a {type(self.model).__name__} ({self.task}); only with a "
+                f"{wanted} can this be done."
+            )
+        return cast("Run[N]", self)
 
     def open_data(
         self, data: str | None = None, progress: Progress = lambda done, total: None
@@ -100,32 +138,32 @@ class Run:
         return every_sample(data)[0]
 
 
-def load_run(source: str, device: str = "auto") -> Run:
-    """Open a run folder, or a model folder or hub id, whose data must then be assumed.
+def load_run(source: str, device: str = "auto") -> Run[nn.Module]:
+    """Open a run folder; or a model folder or hub id, whose data must be assumed where nothing with
+    it tells.
 
     Raises:
-        UserError: there is no finished run, it holds another kind of model, or what the run folder
-            should tell of the data cannot be read; there is no such device.
+        UserError: there is no finished run, or what it should tell of the data cannot be read;
+            there is no such device.
     """
     place = find_device(device)
     model = load(source)
-    if not isinstance(model, GaussianVAE):
+    if type(model) not in TASKS:
         raise UserError(
-            f"{source} holds a {type(model).__name__}; only with a GaussianVAE can this be done."
+            f"{source} holds a bare {type(model).__name__}, which was not trained for a task; "
+            f"there are runs of {', '.join(TASKS.values())}."
         )
     model.to(place)
+    facts = load_beside(source, TASK)
     folder = _run_folder(Path(source))
     if folder is None:
-        preparation, assumption = _assume(source, tuple(model.config.image_shape))
-        return Run(source, None, model, preparation, assumption, 0, None, None)
+        return _model_on_its_own(source, model, facts)
     description = _read_json(folder / DATA)
     try:
-        return Run(
-            source=source,
+        run = _told(source, model, description | {"settings": facts.get("settings", {})})
+        return replace(
+            run,
             folder=folder,
-            model=model,
-            preparation=Preparation.from_dict(description["preparation"]),
-            assumption=None,
             seed=int(read_config(folder)["seed"]),
             data=description["source"],
             fingerprint=description["fingerprint"],
@@ -135,6 +173,47 @@ def load_run(source: str, device: str = "auto") -> Run:
             f"{folder / DATA} or {CONFIG} beside it lacks what a run writes there ({error!r}). The "
             f"model alone can still be opened: copy {folder / 'model'} to another place."
         ) from error
+
+
+def _model_on_its_own(source: str, model: nn.Module, facts: Mapping[str, Any]) -> Run[nn.Module]:
+    """A model without its run, by what is told beside it, or else by what is mostly so."""
+    if facts:
+        try:
+            return _told(source, model, facts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{TASK} in {source} lacks what belongs there ({error!r}): take it from where the "
+                "model came from, or remove it to have its data assumed."
+            ) from error
+    if not isinstance(model, GaussianVAE):
+        raise UserError(
+            f"{source} has no {TASK}, which tells how its images were prepared: open the run "
+            "folder, or a copy of its whole model/ folder."
+        )
+    preparation, assumption = _assume(source, tuple(model.config.image_shape))
+    told = _told(source, model, {"preparation": preparation.to_dict()})
+    return replace(told, assumption=assumption)
+
+
+def _told(source: str, model: nn.Module, facts: Mapping[str, Any]) -> Run[nn.Module]:
+    """A model with what is told of it; the rest as it is without a run folder."""
+    return Run(
+        source=source,
+        folder=None,
+        model=model,
+        preparation=Preparation.from_dict(facts["preparation"]),
+        classes=_names(facts.get("classes")),
+        vector_names=_names(facts.get("vector_names")),
+        settings=dict(facts.get("settings") or {}),
+        assumption=None,
+        seed=int(facts.get("seed", 0)),
+        data=None,
+        fingerprint=None,
+    )
+
+
+def _names(listed: Any) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(map(str, listed))
 
 
 def _is_image_file(name: str) -> bool:

@@ -207,6 +207,9 @@ def test_a_model_on_its_own_needs_data(digits, refused, numbers):
     told = numbers(f"{lone} --data digits --importance-samples 0")
     own = numbers(f"{digits.path} --importance-samples 0")
     assert told["metrics"]["KL"] == pytest.approx(own["metrics"]["KL"], rel=1e-3)  # other noise
+    assert not any("assumed" in remark for remark in told["remarks"])
+    (lone / "task.json").unlink()
+    told = numbers(f"{lone} --data digits --importance-samples 0")
     assert "8-bit images of 1×28×28 are assumed" in told["remarks"][0]
 
 

@@ -94,9 +94,9 @@ def test_a_model_on_its_own_leaves_its_pictures_here(digits, visarch, tmp_path, 
     shutil.copytree(digits.path / "model", tmp_path / "lone")
     monkeypatch.chdir(tmp_path)
     output, notes = visarch("sample lone -n 1")
-    assert output == "Drawn from seed 0: samples-1-seed-0.png\n"
-    assert "8-bit images of 1×28×28 are assumed" in notes
-    assert {file.name for file in tmp_path.iterdir()} == {"lone", "samples-1-seed-0.png"}
+    assert output == "Drawn from seed 5: samples-1-seed-5.png\n"  # as it was trained
+    assert "assumed" not in notes
+    assert {file.name for file in tmp_path.iterdir()} == {"lone", "samples-1-seed-5.png"}
     files = {file.name for file in (tmp_path / "lone").iterdir()}
     assert files == {file.name for file in (digits.path / "model").iterdir()}
     images = sample(load_run("lone").model, 1, 0)

@@ -159,9 +159,9 @@ class Savable(nn.Module):
 
 
 def test_a_model_is_written_over_an_older_one(folder):
-    folder.save_model(Savable())
+    folder.save_model(Savable(), {})
     (folder.model / "model.safetensors").write_bytes(b"old")
-    folder.save_model(Savable())
+    folder.save_model(Savable(), {})
     assert (folder.model / "model.safetensors").read_bytes() == b"new"
     assert not list(folder.path.glob(".*.partial"))
 
@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_written_leaves_the_older_one(folder):
             super().save_pretrained(folder)
             raise OSError(28, "No space left on device")
 
-    folder.save_model(Savable())
+    folder.save_model(Savable(), {})
     with pytest.raises(UserError, match=r"No space left.*is intact"):
-        folder.save_model(Broken())
+        folder.save_model(Broken(), {})
     assert (folder.model / "model.safetensors").read_bytes() == b"new"

@@ -103,6 +103,9 @@ class ToyTask:
         self.at_step = at_step
         self.evaluations = 0
 
+    def facts(self) -> dict:
+        return {"noise": 0.1}
+
     def loss(
         self, model: nn.Module, batch: ToyBatch, noise: StepNoise
     ) -> tuple[Tensor, dict[str, Tensor]]:

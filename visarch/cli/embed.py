@@ -40,11 +40,12 @@ class Embed:
         from visarch.data.preparation import times
         from visarch.inference.splits import every_sample
         from visarch.inference.vae import embed
+        from visarch.models.vae import GaussianVAE
         from visarch.outputs import place, save_arrays, save_parquet
         from visarch.run import load_run
         from visarch.terminal import note, note_skipped, progress
 
-        run = load_run(self.run, self.device)
+        run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
         with progress("reading images") as tell:

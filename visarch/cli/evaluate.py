@@ -1,9 +1,9 @@
-"""``visarch evaluate``: how well a trained run explains images that it has not seen."""
+"""``visarch evaluate``: how well a trained run does on images that it has not seen."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,74 +12,110 @@ from tyro.conf import Positional
 from visarch.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
+    from torch import nn
 
     from visarch.data import Data, Split
-    from visarch.evaluation.vae import VAEMeasurement
     from visarch.run import Run
 
-_UNITS = {"bits/dim": "bits", "rmse": "of the range [0, 1]", "sigma": "of the range [0, 1]"}
-_SHOWN_DIMENSIONS = 64
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of a run, to be printed or recorded."""
+
+    num_images: int
+    record: dict[str, Any]
+    """Everything, as JSON can hold it."""
+    tables: Sequence[Table]
+    lines: Sequence[str] = ()
+    """Below the tables."""
+    remarks: Sequence[str] = ()
+    """What one must know to read the numbers right."""
+    files: Sequence[Path] = ()
+    """Pictures that were written."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be measured on what."""
+
+    run: Run[nn.Module]
+    data: Data
+    split: Split
+    known: bool
+    """Whether this is the data that the run was trained on, be it in another state."""
+    flags: Evaluate
+    progress: Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Measure a trained run on held-out data.
 
-    Bounds are in nats for each image and in bits for each number in it, with the standard error
-    over the images. The same numbers as at the end of training come out, and a tighter bound from
-    several samples (importance weighting).
+    The same numbers as at the end of training come out, with standard errors or intervals, and what
+    takes too long for every evaluation along the way.
     """
 
     run: Positional[str]
     """The run folder; or, with --data, a model folder or a hub id."""
     data: str | None = None
-    """Other data than the run's own: digits, a folder, or an .npz/.npy file."""
+    """Other data than the run's own, as `visarch train --data` takes it."""
     split: Literal["test", "validation", "train", "all"] | None = None
     """Which part of the data; by default test, or validation where there is no test."""
-    importance_samples: int = 64
-    """K: posterior samples of each image for the importance-weighted bound; 0 leaves it out."""
+    importance_samples: int | None = None
+    """VAE: K, posterior samples of each image for the importance-weighted bound; 0 leaves it out,
+    by default 64."""
     json: bool = False
     """Print the results as JSON."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
     def __post_init__(self) -> None:
-        if self.importance_samples < 0:
+        if self.importance_samples is not None and self.importance_samples < 0:
             raise UserError(
                 f"--importance-samples is {self.importance_samples}; it must be at least 0."
             )
 
     def main(self) -> None:
-        from visarch.inference.vae import evaluation_noise, measure
+        from visarch.cli.flags import refuse_foreign
         from visarch.run import load_run
         from visarch.terminal import note_skipped, print_table, progress
 
         run = load_run(self.run, self.device)
+        refuse_foreign(self, run.task, {"importance_samples": "vae"})
         with progress("reading images") as tell:
             data = run.open_data(self.data, tell)
         note_skipped(data)
         split = self._choose_split(data)
+        trained_on = run.is_trained_on(data)
+        known = trained_on or data.source == run.data or run.data is None
         with progress("measuring") as tell:
-            measurement = measure(
-                run.model,
-                split,
-                run.preparation.levels,
-                evaluation_noise(run.model, split.name, run.seed),
-                importance_samples=self.importance_samples,
-                progress=tell,
-            )
+            findings = _measure(Question(run, data, split, known, self, tell))
 
-        remarks = _remarks(run, data, measurement)
+        remarks = [*_remarks(run, data, trained_on, known), *findings.remarks]
         if self.json:
-            record = _record(run, data, split.name, measurement) | {"remarks": remarks}
+            record = {
+                "run": run.source,
+                "data": data.source,
+                "trained_on_this_data": trained_on,
+                "split": split.name,
+                "images": findings.num_images,
+                **findings.record,
+                "skipped": [{"name": name, "why": why} for name, why in data.skipped],
+                "files": [str(file) for file in findings.files],
+                "remarks": remarks,
+            }
             print(json.dumps(record, ensure_ascii=False, indent=2))
             return
-        print(f"{self.run} on {data.source}: {split.name}, n = {measurement.num_images}")
-        print_table(_table(measurement))
-        print(_dimensions_line(measurement))
-        for remark in remarks:
-            print(remark)
+        print(f"{self.run} on {data.source}: {split.name}, n = {findings.num_images}")
+        for table in findings.tables:
+            print_table(table)
+        for line in [*findings.lines, *remarks]:
+            print(line)
+        if findings.files:
+            print(f"Pictures: {', '.join(map(str, findings.files))}")
 
     def _choose_split(self, data: Data) -> Split:
         from visarch.inference.splits import every_sample, held_out
@@ -94,79 +130,21 @@ class Evaluate:
         raise UserError(f"{data.source} has no split {self.split}; it has {there}.")
 
 
-def _remarks(run: Run, data: Data, measurement: VAEMeasurement) -> list[str]:
-    """What one must know to read the numbers right."""
-    from visarch.evaluation.vae import collapse_warning
+def _measure(question: Question) -> Findings:
+    """What the run's task has to say."""
+    from visarch.cli.evaluate_vae import evaluate_vae
 
-    known = run.is_trained_on(data)
-    changed = not known and data.source == run.data
-    foreign = not known and not changed and run.data is not None
+    return {"vae": evaluate_vae}[question.run.task](question)
+
+
+def _remarks(run: Run[nn.Module], data: Data, trained_on: bool, known: bool) -> list[str]:
+    """How the data stands to that of the training."""
     remarks = [] if run.assumption is None else [run.assumption]
-    if changed:
+    if not known:
+        remarks.append(f"{data.source} is not what the run was trained on, {run.data}.")
+    elif not trained_on and run.data is not None:
         remarks.append(
             f"{data.source} has changed since the run was trained on it: its fingerprint is "
             "another than in data.json."
         )
-    if foreign:
-        remarks.append(f"{data.source} is not what the run was trained on, {run.data}.")
-    if measurement.levels is None:
-        remarks.append(
-            "The data is continuous: bits/dim is that of a density on the range [0, 1], without "
-            "log₂(levels). It may be negative, and compares only with others on this scale."
-        )
-    if not foreign and measurement.num_images > 1:  # one image alone makes no latent vary
-        latent_dim = len(measurement.mean_variance)
-        kl = dict(measurement)["KL"]
-        remarks += filter(None, [collapse_warning(kl, measurement.active_units, latent_dim)])
     return remarks
-
-
-def _table(measurement: VAEMeasurement) -> Table:
-    from rich.table import Table
-
-    table = Table("", header_style="bold")
-    table.add_column("mean", justify="right", no_wrap=True)
-    table.add_column("± standard error", justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    errors = measurement.standard_errors()
-    for name, value in measurement:
-        if name == "active units":
-            unit = f"of {len(measurement.mean_variance)} latent dimensions"
-            table.add_row(name, f"{value:.0f}", "", unit)
-            continue
-        error = errors.get(name, math.nan)
-        digits = 1 if abs(value) >= 1000 else 2 if abs(value) >= 100 else 4
-        unit = _UNITS.get(name.split()[-1], "nats per image")
-        shown_error = "" if math.isnan(error) else f"{error:.{digits}f}"
-        table.add_row(name, f"{value:.{digits}f}", shown_error, unit)
-    return table
-
-
-def _dimensions_line(measurement: VAEMeasurement) -> str:
-    """KL of each latent dimension, largest first, in rows of 16."""
-    values = sorted(measurement.kl_per_dimension.tolist(), reverse=True)
-    shown = [f"{value:6.2f}" for value in values[:_SHOWN_DIMENSIONS]]
-    lines = ["KL of each latent dimension in nats, largest first:"]
-    lines += ["".join(shown[start : start + 16]) for start in range(0, len(shown), 16)]
-    if rest := values[_SHOWN_DIMENSIONS:]:
-        lines.append(f"  … and {len(rest)} more, {sum(rest):.2f} nats together")
-    return "\n".join(lines)
-
-
-def _record(run: Run, data: Data, split: str, measurement: VAEMeasurement) -> dict[str, Any]:
-    errors = measurement.standard_errors()
-    return {
-        "run": run.source,
-        "data": data.source,
-        "trained_on_this_data": run.is_trained_on(data),
-        "split": split,
-        "images": measurement.num_images,
-        "numbers_per_image": measurement.num_dims,
-        "levels": measurement.levels,
-        "metrics": dict(measurement),
-        "standard_errors": {
-            name: None if math.isnan(error) else error for name, error in errors.items()
-        },
-        "kl_per_dimension": measurement.kl_per_dimension.tolist(),
-        "skipped": [{"name": name, "why": why} for name, why in data.skipped],
-    }

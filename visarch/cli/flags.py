@@ -81,6 +81,28 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
         raise
 
 
+def refuse_foreign(verb: Any, task: str, only: Mapping[str, str]) -> None:
+    """That no flag was given which is for another task than the run's.
+
+    Args:
+        verb: the dataclass of the flags.
+        task: what the run was trained for.
+        only: the task that each such field is for.
+
+    Raises:
+        UserError: one was.
+    """
+    defaults = {field.name: field.default for field in fields(verb)}
+    for name, wanted in only.items():
+        value = getattr(verb, name)
+        if task != wanted and value != defaults[name]:
+            flag = f"--{name.replace('_', '-')}"
+            typed = flag if value is True else f"{flag} {value}"
+            raise UserError(
+                f"{typed} is for {wanted} runs, and {verb.run} is a {task} run: leave it out."
+            )
+
+
 def flag_names(verb: type) -> list[str]:
     """Every ``--flag`` that the fields of a dataclass, and of the dataclasses in it, make."""
     return list(_flags(verb))

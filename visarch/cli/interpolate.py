@@ -12,6 +12,7 @@ from visarch.errors import UserError
 
 if TYPE_CHECKING:
     from visarch.data import Split
+    from visarch.models.vae import GaussianVAE
     from visarch.run import Run
 
 
@@ -43,12 +44,13 @@ class Interpolate:
     def main(self) -> None:
         from visarch.data import to_unit
         from visarch.inference.vae import interpolate
+        from visarch.models.vae import GaussianVAE
         from visarch.outputs import KEYS, place, save_picture, save_values
         from visarch.pictures import strip
         from visarch.run import load_run
         from visarch.terminal import note
 
-        run = load_run(self.run, self.device)
+        run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
         ends = _ends(run, self.a, self.b)
@@ -64,7 +66,7 @@ class Interpolate:
         print(f"{self.steps} steps from {' to '.join(ends.names)}: {', '.join(map(str, files))}")
 
 
-def _ends(run: Run, a: str, b: str) -> Split:
+def _ends(run: Run[GaussianVAE], a: str, b: str) -> Split:
     """The two pictures in one split of two."""
     import torch
 

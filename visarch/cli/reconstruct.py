@@ -46,13 +46,14 @@ class Reconstruct:
         from visarch.data import Split
         from visarch.inference.splits import spread
         from visarch.inference.vae import evaluation_noise, measure, reconstruct
+        from visarch.models.vae import GaussianVAE
         from visarch.objectives.elbo import bits_per_dim
         from visarch.outputs import place, save_picture, save_values
         from visarch.pictures import beside
         from visarch.run import load_run
         from visarch.terminal import note, note_skipped, print_table, progress
 
-        run = load_run(self.run, self.device)
+        run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
         with progress("reading images") as tell:

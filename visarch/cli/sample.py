@@ -45,12 +45,13 @@ class Sample:
 
     def main(self) -> None:
         from visarch.inference.vae import sample
+        from visarch.models.vae import GaussianVAE
         from visarch.outputs import KEYS, place, save_picture, save_values
         from visarch.pictures import grid, tile, to_picture
         from visarch.run import load_run
         from visarch.terminal import note
 
-        run = load_run(self.run, self.device)
+        run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
         seed = run.seed if self.seed is None else self.seed

@@ -10,7 +10,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -20,6 +20,7 @@ Config = TypeVar("Config")
 
 MAY_CHANGE = frozenset(
     {
+        "dry_run",
         "out",
         "name",
         "steps",
@@ -49,12 +50,25 @@ class TrainConfig:
         UserError: a value is outside its range; the message names flag, value and range.
     """
 
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What each preset sets, nested settings as mappings."""
+
     data: str
-    """Where the images come from: `digits`, a folder, or an .npz/.npy file."""
+    """Where the images come from: digits, a folder, a .csv list, an .npz/.npy or .parquet file, or
+    hf:owner/name."""
+    preset: str | None = None
+    """A named group of settings; what is given beside it goes before it."""
     out: str | None = None
     """Run folder to write to or to go on with; by default a new one under runs/."""
     name: str | None = None
     """What the new run folder is called after its number; by default task and data."""
+
+    image_size: tuple[int, ...] | None = None
+    """Sides of the images, one number or one for each axis; inferred from the data by default."""
+    image_channels: int | None = None
+    """1 for gray, 3 for color; inferred from the data by default."""
+    init: str | None = None
+    """A trained run, model folder or hub id whose weights to start from, as far as they fit."""
 
     steps: int | None = None
     """How long to train, in optimizer steps."""
@@ -106,6 +120,8 @@ class TrainConfig:
     max_bad_steps: int = 20
     """How many steps in a row may have a loss or gradient that is not finite (they change nothing)
     before training stops with a diagnosis."""
+    dry_run: bool = False
+    """Say what would be done and what it would cost, measured on a few steps, and write nothing."""
 
     def __post_init__(self) -> None:
         lengths = {"steps": self.steps, "epochs": self.epochs, "time": self.time}
@@ -128,6 +144,9 @@ class TrainConfig:
         self._check("ema", minimum=0, maximum=0.28)
         for name in ("optimizer", "decay", "precision", "track"):
             self._check_choice(name)
+        if self.preset is not None and self.preset not in self.PRESETS:
+            there = ", ".join(self.PRESETS) or "none for this task"
+            raise UserError(f"--preset {self.preset} is not known; there is: {there}.")
         if self.decay == "inverse_sqrt" and self.warmup_steps == 0:
             raise UserError(
                 "--decay inverse_sqrt falls as sqrt(warm-up / step), so it needs --warmup-steps of "
@@ -146,9 +165,41 @@ class TrainConfig:
             raise UserError(f"{_flag(name)} is {value}; it must be {bound}.")
 
     def _check_choice(self, name: str) -> None:
-        value, choices = getattr(self, name), get_args(get_type_hints(TrainConfig)[name])
+        value, choices = getattr(self, name), get_args(get_type_hints(type(self))[name])
         if value not in choices:
             raise UserError(f"{_flag(name)} is {value!r}; it must be one of {', '.join(choices)}.")
+
+
+def with_preset(config: Config) -> tuple[Config, list[tuple[str, str, str]]]:
+    """The config with the settings of its preset, where they were left at their default, and the
+    reasons. Applied a second time it changes nothing."""
+    assert isinstance(config, TrainConfig)
+    if config.preset is None:
+        return config, []
+    return _filled(config, config.PRESETS[config.preset], f"preset {config.preset}")
+
+
+def _filled(
+    config: Any, settings: Mapping[str, Any], why: str
+) -> tuple[Any, list[tuple[str, str, str]]]:
+    """A dataclass with settings in place of what is still at its default, and the reasons."""
+    changed: dict[str, Any] = {}
+    reasons: list[tuple[str, str, str]] = []
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name, value in settings.items():
+        own = getattr(config, name)
+        if isinstance(value, Mapping):
+            changed[name], more = _filled(own, value, why)
+            reasons += more
+        elif own == defaults[name] != value:
+            changed[name] = value
+            reasons.append((name.replace("_", " "), spelled(value), why))
+    return dataclasses.replace(config, **changed), reasons
+
+
+def spelled(value: Any) -> str:
+    """A setting's value as one would type it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def seconds_of(time: str) -> float:
@@ -261,8 +312,8 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
                 pass
     elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise UserError(f"{place} is {value!r}; it must be {_spelled(hint)}.")
+    raise UserError(f"{place} is {value!r}; it must be {_named(hint)}.")
 
 
-def _spelled(hint: Any) -> str:
+def _named(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)

@@ -85,7 +85,7 @@ class Reporter:
         if rate:
             parts.append(f"{rate:.4g} images/s")
         if total and rate:
-            parts.append(f"{_clock((total - step) * images / rate)} left")
+            parts.append(f"{clock((total - step) * images / rate)} left")
         parts.append(f"{peak_memory(self._device) / 2**30:.1f} GiB")
         return "  ".join(parts)
 
@@ -113,7 +113,8 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A length of time as 1:05 or 2:03:04."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

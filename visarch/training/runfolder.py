@@ -25,6 +25,8 @@ from visarch.training.atomic import remove_leftovers, replace_files, replace_tex
 from visarch.training.config import TrainConfig, to_yaml
 
 CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
+TASK = "task.json"
+"""Beside a model's weights: its task, how its images were prepared, its classes."""
 LOCK = ".lock"
 
 
@@ -165,9 +167,16 @@ class RunFolder:
         self._rewrite(rows)
         self._last_step = int(rows[-1]["step"]) if rows else None
 
-    def save_model(self, model: Any) -> None:
-        """Write what `model.save_pretrained` writes into model/, the weights last."""
-        replace_files(self.model, model.save_pretrained, last="model.safetensors")
+    def save_model(self, model: Any, facts: Mapping[str, Any]) -> None:
+        """Write into model/ what `model.save_pretrained` writes, the weights last, and what one
+        must know to use the model without its run."""
+
+        def write(side: Path) -> None:
+            model.save_pretrained(side)
+            text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+            (side / TASK).write_text(text, encoding="utf-8")
+
+        replace_files(self.model, write, last="model.safetensors")
 
     def _read_columns(self) -> list[str]:
         path = self.path / METRICS

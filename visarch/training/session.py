@@ -180,7 +180,7 @@ class Session:
         self._keep_best(metrics.get("validation", {}))
         self._draw(model)
         if self.folder:
-            self.folder.save_model(model)
+            self.folder.save_model(model, self._facts())
             self.folder.write_json(EVALUATION, {"step": trainer.num_steps, "metrics": metrics})
         self.reporter.say(f"Finished after {trainer.num_steps} steps. Run folder: {self.path}")
         return self._result(metrics)
@@ -334,6 +334,18 @@ class Session:
         folder.write_config(self.config, self.task.name)
         folder.write_json("data.json", self.data.describe())
         folder.write_json("environment.json", [*starts, environment])
+
+    def _facts(self) -> dict[str, Any]:
+        """What is kept with the model: its task, its data short of the samples, and the seed."""
+        described = self.data.describe()
+        of_data = {key: described.get(key) for key in ("source", "preparation", "classes")}
+        of_data["vector_names"] = described.get("vector_names")
+        return {
+            "task": self.task.name,
+            **of_data,
+            "seed": self.config.seed,
+            "settings": self.task.facts(),
+        }
 
     def _plan(self, resumed: bool) -> str:
         """What is about to be done."""

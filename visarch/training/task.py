@@ -1,6 +1,6 @@
 """What the training loop asks of a task; VAE, classifier and diffusion each are one."""
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -20,6 +20,10 @@ class Task(Protocol):
     metric: tuple[str, Literal["min", "max"]]
     """What the best checkpoint goes by: a key of what `evaluate` returns, and which way is
     better."""
+
+    def facts(self) -> dict[str, Any]:
+        """What one must know to use the model beside its data: kept with its weights, as JSON."""
+        ...
 
     def loss(
         self, model: nn.Module, batch: "Batch", noise: StepNoise

@@ -1,7 +1,7 @@
 """The Gaussian VAE as a task: Algorithm 1's loss, its metrics, and pictures of what it knows."""
 
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -29,6 +29,9 @@ class VAETask:
 
     def __init__(self, config: VAETrainConfig, levels: int | None) -> None:
         self.config, self.levels = config, levels
+
+    def facts(self) -> dict[str, Any]:
+        return {}
 
     def loss(
         self, model: nn.Module, batch: Batch, noise: StepNoise
