@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from visarch.evaluation.intervals import standard_error
 from visarch.objectives.elbo import (
     bits_per_dim,
     elbo,
@@ -104,14 +105,14 @@ class VAEMeasurement:
         lie.
         """
         errors = {
-            "ELBO": _standard_error(self.bound),
-            "reconstruction": _standard_error(self.reconstruction),
-            "KL": _standard_error(self.kl),
-            "sigma": _standard_error(self.sigma),
+            "ELBO": standard_error(self.bound),
+            "reconstruction": standard_error(self.reconstruction),
+            "KL": standard_error(self.kl),
+            "sigma": standard_error(self.sigma),
         }
         errors["bits/dim"] = self._bits_spread(errors["ELBO"])
         if self.importance_bound is not None:
-            nats = _standard_error(self.importance_bound)
+            nats = standard_error(self.importance_bound)
             errors[f"{self.importance_name} bound"] = nats
             errors[f"{self.importance_name} bits/dim"] = self._bits_spread(nats)
         return errors
@@ -191,12 +192,6 @@ def collapse_warning(kl: float, active_units: int, latent_dim: int) -> str | Non
         "reconstruction weigh more at first (--kl-warmup-steps 1000), hold σ small "
         "(--sigma constant --initial-sigma 0.05), or train for longer."
     )
-
-
-def _standard_error(values: Tensor) -> float:
-    if len(values) < 2:
-        return float("nan")
-    return float(values.double().std()) / len(values) ** 0.5
 
 
 def _log_weights(x: Tensor, posterior: Posterior, decode: Decode, draw: Draw, count: int) -> Tensor:
