@@ -6,13 +6,20 @@ middle slice. One channel is gray, three are red, green and blue; of any other n
 shown.
 """
 
+from __future__ import annotations
+
+import io
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from visarch.data.values import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BACKGROUND = (255, 255, 255)
 _GAP, _WIDE_GAP = 2, 8
@@ -30,7 +37,12 @@ def grid(images: Tensor, columns: int) -> Image.Image:
 
     Shapes: images (n, C, *spatial).
     """
-    return _sheet(_rows([tile(image) for image in images], columns))
+    return arrange([tile(image) for image in images], columns)
+
+
+def arrange(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size as one picture, row by row."""
+    return _sheet(_rows(tiles, columns))
 
 
 def beside(originals: Tensor, others: Tensor, columns: int = 8) -> Image.Image:
@@ -53,12 +65,12 @@ def strip(first: Tensor, images: Tensor, last: Tensor) -> Image.Image:
     return _sheet([row], part_after_columns=(0, len(images)))
 
 
-def tile(image: Tensor) -> Image.Image:
+def tile(image: Tensor, smallest: int = _SMALLEST_TILE) -> Image.Image:
     """One sample (C, *spatial) as a picture that is large enough to be seen."""
     if image.ndim == 2:
         return _curves(image)
     picture = to_picture(image)
-    scale = max(1, -(-_SMALLEST_TILE // min(picture.size)))
+    scale = max(1, -(-smallest // min(picture.size)))
     return picture.resize(
         (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
     ).convert("RGB")
@@ -72,6 +84,13 @@ def to_picture(image: Tensor) -> Image.Image:
     if len(pixels) == 3:
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     return Image.fromarray(pixels[0].contiguous().numpy())
+
+
+def drawn(figure: Figure) -> Image.Image:
+    """A figure of matplotlib as a picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
 
 
 def _curves(signal: Tensor) -> Image.Image:

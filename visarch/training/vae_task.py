@@ -1,6 +1,5 @@
 """The Gaussian VAE as a task: Algorithm 1's loss, its metrics, and pictures of what it knows."""
 
-import io
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,7 @@ from visarch.inference.splits import held_out, spread
 from visarch.inference.vae import interpolate, measure, reconstruct, sample
 from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.objectives.elbo import elbo
-from visarch.pictures import beside, grid
+from visarch.pictures import beside, drawn, grid
 from visarch.training.randomness import StepNoise
 from visarch.training.vae import VAETrainConfig
 
@@ -114,6 +113,4 @@ def latents_chart(posterior: GaussianPosterior) -> Image.Image:
     axes.set_xlabel("latent dimension, sorted")
     axes.set_ylabel("KL in nats")
     axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    return drawn(figure)
