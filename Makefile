@@ -40,11 +40,11 @@ clean:  ## remove .venv and caches; runs/ stays
 # pyvenv.cfg comes before the bar: it must be there, and its age says nothing.
 .venv/installed: pyproject.toml constraints.txt | .venv/pyvenv.cfg
 	@echo "Installing visarch and what it needs (minutes the first time)"
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[data]'
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/pyvenv.cfg
 	@echo "Installing visarch, what it needs and what its tests need (minutes the first time)"
-	@$(INSTALL) -e '.[dev,peers]'
+	@$(INSTALL) -e '.[data,dev,peers]'
 	@$(INSTALL) --no-deps labml-nn  # one file of it is read; its needs are many
 	@touch .venv/installed $@
