@@ -1,0 +1,109 @@
+"""What a trained classifier is used for: to tell images apart, to be measured, to embed.
+
+Images go in as a split holds them; what comes out lies on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from visarch.data import Split, to_unit
+from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
+from visarch.models.resnet import ResNet
+
+_BATCH = 250
+_MOST_PIXELS = 2**20
+"""Of a batch: what a network keeps of large images must fit into memory, too."""
+
+Progress = Callable[[int, int], None]
+
+
+def logits(
+    model: ResNet,
+    split: Split,
+    levels: int | None,
+    *,
+    mirrored: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Tensor:
+    """What the classifier says of each image: softmax makes probabilities of it.
+
+    With ``mirrored`` it is shown each image's mirror image as well, and the mean of both answers
+    counts; where a class is the same from left to right, that is a better one.
+
+    ``progress`` is called with (images done, images there are).
+
+    Shapes: (n, K).
+    """
+    return _of_batches(lambda x: _answer(model, x, mirrored), model, split, levels, progress)
+
+
+def embed(
+    model: ResNet,
+    split: Split,
+    levels: int | None,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> Tensor:
+    """The vector representation of each image, that the classifier's last layer sees.
+
+    ``progress`` is called with (images embedded, images there are).
+
+    Shapes: (n, num_features).
+    """
+    return _of_batches(model.features, model, split, levels, progress)
+
+
+def measure(
+    model: ResNet,
+    split: Split,
+    levels: int | None,
+    *,
+    mirrored: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> ClassifierMeasurement:
+    """Measure a classifier on a whole split.
+
+    Raises:
+        ValueError: the split has no labels, or one that is none of the model's classes.
+    """
+    if split.labels is None:
+        raise ValueError(f"the split {split.name} has no labels to measure a classifier by")
+    answers = logits(model, split, levels, mirrored=mirrored, progress=progress)
+    return measure_classifier([(answers, split.labels)])
+
+
+def _answer(model: ResNet, x: Tensor, mirrored: bool) -> Tensor:
+    answer = model(x)
+    return (answer + model(x.flip(-1))) / 2 if mirrored else answer
+
+
+@torch.no_grad()
+def _of_batches(
+    function: Callable[[Tensor], Tensor],
+    model: ResNet,
+    split: Split,
+    levels: int | None,
+    progress: Progress,
+) -> Tensor:
+    """What a function makes of all images of a split, on the unit scale."""
+    parts = []
+    for x in _unit_batches(model, split, levels):
+        parts.append(function(x).float().cpu())
+        progress(sum(map(len, parts)), len(split))
+    return torch.cat(parts)
+
+
+def _unit_batches(model: ResNet, split: Split, levels: int | None) -> Iterator[Tensor]:
+    device = next(model.parameters()).device
+    for indices in torch.arange(len(split)).split(_batch_size(split)):
+        yield to_unit(split.read(indices).images.to(device), levels)
+
+
+def _batch_size(split: Split) -> int:
+    shape = split.read(torch.zeros(1, dtype=torch.int64)).images.shape
+    return max(1, min(_BATCH, _MOST_PIXELS // math.prod(shape[2:])))
