@@ -115,6 +115,19 @@ def diffuse(
     return alpha * x + sigma * noise
 
 
+def diffuse_further(
+    x_s: Float[Tensor, "b *axes"],
+    noise: Float[Tensor, "b *axes"],
+    log_snr_s: Float[Tensor, "*n"],
+    log_snr_t: Float[Tensor, "*n"],
+) -> Float[Tensor, "b *axes"]:
+    """x_t = (α_t/α_s) x_s + σ_t √(1 − SNR_t/SNR_s) ε, a draw of q(x_t | x_s) for t > s."""
+    log_snr_s, log_snr_t = across(log_snr_s, x_s), across(log_snr_t, x_s)
+    (alpha_s, _), (alpha_t, sigma_t) = alpha_sigma(log_snr_s), alpha_sigma(log_snr_t)
+    lost = -torch.expm1(log_snr_t - log_snr_s)
+    return (alpha_t / alpha_s) * x_s + sigma_t * lost.sqrt() * noise
+
+
 def target(
     x: Float[Tensor, "b *axes"],
     noise: Float[Tensor, "b *axes"],
