@@ -78,8 +78,11 @@ def log_snr_and_rate(
     schedule: Schedule, t: Float[Tensor, " b"]
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """λ(t), and −dλ/dt: how fast it falls there, which weights that integrate over λ need."""
-    log_snr, slope = torch.func.jvp(schedule, (t,), (torch.ones_like(t),))  # type: ignore[misc]
-    return log_snr, -slope
+    with torch.enable_grad():
+        t = t.detach().requires_grad_()
+        log_snr = schedule(t)
+        (slope,) = torch.autograd.grad(log_snr.sum(), t)
+    return log_snr.detach(), -slope
 
 
 def stratified_times(
