@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from visarch.data import Preparation, load_images, open_data
-from visarch.data.folder import classes_of
 from visarch.data.picture import ANIMATED, TRANSPARENT
 from visarch.errors import UserError
 
@@ -225,33 +224,6 @@ def test_adding_images_keeps_the_others_where_they_were(tmp_path):
         save(tmp_path / f"{number}.png", noise(8, 8, seed=number))
     after = open_data(str(tmp_path)).splits["validation"].names
     assert before == [name for name in after if int(name.split(".")[0]) < 40]
-
-
-@pytest.mark.parametrize(
-    ("names", "classes"),
-    [
-        (["a/1.png", "b/2.png"], ("a", "b")),
-        (["b/x/1.png", "a/2.png", "b/3.png"], ("a", "b")),
-        (["data/images/a/1.png", "data/images/b/2.png"], ("a", "b")),
-        (["10/1.png", "9/1.png", "2/1.png"], ("10", "2", "9")),
-        (["a/1.png", "2.png"], None),
-        (["a/1.png", "a/2.png"], None),
-        (["a/1.png", "a/b/2.png"], None),
-        (["1.png", "2.png"], None),
-        (["a/1.png"], None),
-    ],
-)
-def test_classes_are_the_folders_that_hold_every_image(names, classes):
-    found, labels, why = classes_of(names)
-    assert found == classes
-    assert why
-    if classes is not None:
-        for name, label in zip(names, labels.tolist(), strict=True):
-            assert classes[label] in name.split("/")
-
-
-def test_why_there_are_no_classes():
-    assert "2.png" in classes_of(["a/1.png", "2.png"])[2]
 
 
 def test_progress_is_told(tmp_path):

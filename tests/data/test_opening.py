@@ -53,7 +53,7 @@ def test_a_path_below_a_file(here):
     ("name", "message"),
     [
         ("x.png", "is a single image; give the folder that holds it: ."),
-        ("x.csv", "is a file that cannot be read as data; give 'digits', a folder of images"),
+        ("x.txt", "is a file that cannot be read as data; give 'digits', a folder of images"),
     ],
 )
 def test_other_files_are_answered(here, name, message):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visarch.data.reading import choose_size, read_pictures
-from visarch.errors import UserError
+from visarch.data.memory import DoesNotFit
+from visarch.data.reading import choose_size, decode, read_pictures
 
 from .pictures import noise, save
 
@@ -90,9 +90,10 @@ def test_more_than_the_memory_holds_is_refused_beforehand(tmp_path, monkeypatch)
 
     files = {"x.png": save(tmp_path / "x.png")}
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    with pytest.raises(UserError, match="smaller --image-size than 16"):
+    with pytest.raises(DoesNotFit):
         read_pictures(files)
     assert read_pictures(files, (8, 8))[0]
+    assert decode(files, (12, 16))[0]
 
 
 def test_an_interrupt_leaves_no_threads_behind(tmp_path):

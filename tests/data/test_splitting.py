@@ -1,11 +1,9 @@
 import unicodedata
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visarch.data import Split
 from visarch.data.splitting import hold_out, place, split_by_name
 
 NAMES = st.lists(st.text("abcdé/", min_size=1, max_size=4), min_size=1, max_size=30, unique=True)
@@ -70,19 +68,15 @@ def test_nothing_cannot_be_split():
         split_by_name([])
 
 
-def test_samples_keep_their_labels_and_names():
-    images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1)
-    whole = Split("all", images, torch.arange(50) % 7, [f"{number}.png" for number in range(50)])
-    splits, (what, value, _) = hold_out(whole)
+def test_the_reason_counts_both_sides():
+    names = [f"{number}.png" for number in range(50)]
+    train, validation, (what, value, _) = hold_out(names, [number % 7 for number in range(50)])
+    assert (train, validation) == split_by_name(names, [number % 7 for number in range(50)])
     assert what == "split"
-    assert value == f"{len(splits['train'])} train, {len(splits['validation'])} validation"
-    for split in splits.values():
-        numbers = split.images.flatten().tolist()
-        assert split.labels.tolist() == [number % 7 for number in numbers]
-        assert split.names == [f"{number}.png" for number in numbers]
+    assert value == f"{len(train)} train, {len(validation)} validation"
 
 
 def test_a_single_sample_is_both_trained_and_validated_on():
-    splits, (_, _, why) = hold_out(Split("all", torch.zeros(1, 1, 2, 2), None, ["only.png"]))
-    assert splits["train"].names == splits["validation"].names == ["only.png"]
+    train, validation, (_, _, why) = hold_out(["only.png"])
+    assert train == validation == [0]
     assert "single sample" in why

@@ -42,6 +42,8 @@ class Interpolate:
             raise UserError(f"--steps is {self.steps}; it must be at least 2.")
 
     def main(self) -> None:
+        import torch
+
         from visarch.data import to_unit
         from visarch.inference.vae import interpolate
         from visarch.models.vae import GaussianVAE
@@ -59,7 +61,7 @@ class Interpolate:
 
         levels = run.preparation.levels
         images = interpolate(run.model, ends, levels, self.steps)
-        first, last = to_unit(ends.images, levels)
+        first, last = to_unit(ends.read(torch.arange(2)).images, levels)
         facts = {"from": ends.names[0], "to": ends.names[1]}
         save_picture(path, strip(first, images, last), facts)
         files = [path, *save_values(path, {KEYS[run.preparation.ndim]: images}, run.preparation)]
@@ -95,7 +97,7 @@ def _ends(run: Run[GaussianVAE], a: str, b: str) -> Split:
                 f"There is no image {which}: the held-out ones of {run.data} are numbered from 0 "
                 f"to {len(own) - 1}."
             )
-    images = torch.cat([end.images for end in ends])
+    images = torch.cat([end.read(torch.zeros(1, dtype=torch.int64)).images for end in ends])
     return Split("ends", images, None, [end.names[0] for end in ends])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ def open_array(
     image_size: int | tuple[int, ...] | None = None,
     channels: int | None = None,
     like: Preparation | None = None,
+    known: Sequence[str] | None = None,
 ) -> Data:
     """The samples of a file; `visarch.data.table` says which keys and axes it may have.
 
@@ -71,8 +72,11 @@ def open_array(
             [_name(table.key, position) for position in positions],
         )
     if "validation" not in splits:
-        held_out, reason = hold_out(splits.pop("train"))
-        splits = held_out | splits
+        rest = splits.pop("train")
+        targets = None if rest.labels is None else rest.labels.tolist()
+        train, validation, reason = hold_out(rest.names, targets)
+        held_out = {"train": rest.take("train", train)}
+        splits = held_out | {"validation": rest.take("validation", validation)} | splits
         reasons.append(reason)
     if unused:
         reasons.append(("other arrays", ", ".join(unused), "not used"))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from visarch.data.ondemand import Images, read, take
 from visarch.data.preparation import Preparation
+from visarch.data.splitting import spread
+
+DIGESTED_IN_FULL = 2**28
+"""Bytes of images up to which all of them enter a fingerprint."""
+_DIGESTED_OF_MANY = 100
 
 
 @dataclass
@@ -36,33 +42,67 @@ class Batch:
 
 @dataclass
 class Split:
-    """Samples held in memory: images (n, C, *spatial), their names, and what is known of them:
-    labels (n,) int64, context vectors (n, v) float32.
+    """Samples: images (n, C, *spatial), their names, and what is known of them: labels (n,) int64,
+    context vectors (n, v) float32.
 
     Images are stored as uint8, as int32 where they have more than 256 levels, and as float32 on
-    the unit scale where they are continuous; `to_unit` and `dequantize` read all three.
+    the unit scale where they are continuous; `to_unit` and `dequantize` read all three. Where they
+    do not fit into memory they are decoded on demand, and only `read` gets at them.
     """
 
     name: str
-    images: Tensor
+    images: Images
     labels: Tensor | None
     names: list[str]
     vectors: Tensor | None = None
+    sizes: Tensor | None = None
+    """Bytes of each encoded image (n,), which the fingerprint of a large set is made of."""
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are held as one tensor."""
+        return isinstance(self.images, Tensor)
+
     def read(self, indices: Tensor) -> Batch:
-        """The samples at `indices` (b,), in that order."""
-        labels = None if self.labels is None else self.labels[indices]
-        vectors = None if self.vectors is None else self.vectors[indices]
-        return Batch(self.images[indices], labels, vectors, indices)
+        """The samples at `indices` (b,), in that order; threads may call this at the same time.
+
+        Raises:
+            UserError: a file has vanished or turned out to be damaged.
+        """
+        images = read(self.images, indices)
+        return Batch(images, _rows(self.labels, indices), _rows(self.vectors, indices), indices)
 
     def take(self, name: str, positions: Sequence[int]) -> Split:
         """A split made of some of these samples."""
-        batch = self.read(torch.tensor(positions, dtype=torch.int64))
-        names = [self.names[position] for position in positions]
-        return Split(name, batch.images, batch.labels, names, batch.vectors)
+        index = torch.tensor(positions, dtype=torch.int64)
+        return Split(
+            name,
+            take(self.images, index),
+            _rows(self.labels, index),
+            [self.names[position] for position in positions],
+            _rows(self.vectors, index),
+            _rows(self.sizes, index),
+        )
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same samples, for good on a device, whose memory must hold them; `read` takes indices
+        there or on the CPU.
+
+        Raises:
+            ValueError: the images are decoded on demand.
+        """
+        if not isinstance(self.images, Tensor):
+            raise ValueError(f"the {self.name} images are decoded on demand; they stay on the CPU")
+        labels = None if self.labels is None else self.labels.to(device)
+        vectors = None if self.vectors is None else self.vectors.to(device)
+        return replace(self, images=self.images.to(device), labels=labels, vectors=vectors)
+
+
+def _rows(tensor: Tensor | None, indices: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor[indices]
 
 
 @dataclass
@@ -72,7 +112,7 @@ class Data:
     source: str
     """What was asked for, as it was written."""
     kind: str
-    """"digits", "folder" or "array"."""
+    """"digits", "folder", "csv", "array", "parquet" or "hub"."""
     shape: tuple[int, ...]
     """(C, *spatial) of every sample."""
     levels: int | None
@@ -106,19 +146,35 @@ class Data:
         return mean.float(), torch.where(deviation > 0, deviation, 1).float()
 
     def fingerprint(self) -> str:
-        """SHA-256 over every tensor, the classes and the scale: equal where training is the same.
+        """SHA-256 of what training sees: equal where it is the same.
 
-        File names, times and the place of the source do not enter.
+        Up to 256 MiB of images it is over every tensor, the classes and the scale, whatever the
+        files are called. Beyond that, images enter by their names, the sizes of their files, and
+        the pixels of 100 of each split, so that a set may be held in memory or on disk. Times and
+        the place of the source do not enter.
         """
         digest = hashlib.sha256(repr((self.preparation, self.classes)).encode())
         if self.vector_names is not None:
             digest.update(repr(self.vector_names).encode())
+        in_full = self._bytes() <= DIGESTED_IN_FULL and all(
+            s.in_memory for s in self.splits.values()
+        )
         for name, split in self.splits.items():
-            for tensor in (split.images, split.labels, split.vectors):
+            shown = range(len(split)) if in_full else spread(len(split), _DIGESTED_OF_MANY)
+            if not in_full:
+                digest.update(repr((name, split.names)).encode(errors="replace"))
+            images = split.images if in_full else split.read(torch.tensor(shown)).images
+            sizes = None if in_full else split.sizes
+            for tensor in (images, split.labels, split.vectors, sizes):
                 if tensor is not None:
+                    assert isinstance(tensor, Tensor)
                     digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
                     digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+    def _bytes(self) -> int:
+        """What all images take when they are decoded."""
+        return self.preparation.empty(1).nbytes * sum(map(len, self.splits.values()))
 
     def describe(self) -> dict[str, Any]:
         """All there is to know about the data short of its pixels, as JSON can hold it."""

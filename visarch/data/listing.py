@@ -9,6 +9,8 @@ from pathlib import Path
 
 from visarch.data.picture import SUFFIXES
 
+TABLES = (".csv", ".parquet")
+
 
 @dataclass
 class Listing:
@@ -16,8 +18,12 @@ class Listing:
 
     images: dict[str, Path] = field(default_factory=dict)
     """Files with an image's suffix, by their path relative to the folder, in sorted order."""
+    folders: list[str] = field(default_factory=list)
+    """The folders in it, empty ones included, by their relative path."""
+    tables: dict[str, Path] = field(default_factory=dict)
+    """Files with the suffix .csv or .parquet, by their relative path, in sorted order."""
     others: Counter[str] = field(default_factory=Counter)
-    """How many other files there are, by suffix."""
+    """How many files there are that are no images, by suffix."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """What could not be looked into, and why."""
 
@@ -46,6 +52,8 @@ def list_images(root: Path) -> Listing:
                 listing.skipped.append((_name(folder, root), "is a link to a folder read already"))
                 continue
             seen.add(identity)
+            if folder != root:
+                listing.folders.append(_name(folder, root))
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             reason = f"is a folder that cannot be read: {(error.strerror or str(error)).lower()}"
@@ -61,12 +69,16 @@ def list_images(root: Path) -> Listing:
                 folders.append(path)
             elif path.suffix.lower() not in SUFFIXES:
                 listing.others[path.suffix.lower()] += 1
+                if path.suffix.lower() in TABLES and os.path.isfile(path):
+                    listing.tables[_name(path, root)] = path
             elif os.path.isfile(path):
                 listing.images[_name(path, root)] = path
             else:
                 kind = "is a broken link" if entry.is_symlink() else "is no regular file"
                 listing.skipped.append((_name(path, root), kind))
     listing.images = dict(sorted(listing.images.items()))
+    listing.tables = dict(sorted(listing.tables.items()))
+    listing.folders.sort()
     listing.skipped.sort()
     return listing
 

@@ -10,15 +10,24 @@ from pathlib import Path
 import torch
 
 from visarch.data.array import open_array
+from visarch.data.assembly import assemble
+from visarch.data.csvfile import find_csv
 from visarch.data.dataset import Data, Split
 from visarch.data.digits import open_digits
-from visarch.data.folder import open_folder
+from visarch.data.folder import find_folder
+from visarch.data.found import Found
+from visarch.data.hub import PREFIX, find_hub
+from visarch.data.parquet import find_parquet
 from visarch.data.picture import SUFFIXES, read_picture, warnings_as_notes
 from visarch.data.preparation import Preparation
 from visarch.data.reading import Progress
 from visarch.errors import UserError
 
-KINDS = "'digits', a folder of images, or an .npz or .npy file"
+KINDS = (
+    "'digits', a folder of images, a .csv file that lists images, an .npz or .npy file, a .parquet "
+    "file or a folder of them, or hf:owner/name"
+)
+_ARRAYS = (".npz", ".npy")
 
 
 def open_data(
@@ -27,14 +36,17 @@ def open_data(
     image_size: int | tuple[int, ...] | None = None,
     channels: int | None = None,
     like: Preparation | None = None,
+    classes: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Data:
-    """The data that `data` names: "digits", a folder of images, or an `.npz` or `.npy` file.
+    """The data that `data` names: "digits", images in a folder, a CSV file, Parquet files or on the
+    Hugging Face hub, or an `.npz` or `.npy` file.
 
     Shape and scale are inferred where they are not given, each with a reason; or they are those of
-    `like`, so that a trained model meets new data as it met its own. Which samples are held out for
-    validation depends on their names alone. `progress` is called with (images read, images there
-    are). Nothing is written where the data lies.
+    `like`, so that a trained model meets new data as it met its own; the numbers of its `classes`
+    are then the labels. Where the data has no validation split, names alone decide which samples
+    are held out. `progress` is called with (images read, images there are). Nothing is written
+    where the data lies.
 
     Raises:
         UserError: there is no such data, or nothing in it can be used.
@@ -45,30 +57,51 @@ def open_data(
             f"image_size={image_size} and channels={channels} contradict like={like}; give either"
         )
     data = os.fspath(data)
-    if not data:
-        raise UserError(f"--data is empty; give {KINDS}.")
     path = Path(data).expanduser()
-    if data == "digits" or path.is_dir():
-        if channels not in (None, 1, 3):
-            raise UserError(f"--image-channels is {channels}; images have 1 (gray) or 3 (color).")
-        if like is not None and like.ndim != 2:
-            raise UserError(
-                f"The model was trained on {like.ndim}-d data and {data!r} holds images; give it "
-                "an .npz or .npy file."
-            )
+    if path.suffix.lower() in _ARRAYS and path.is_file():
+        return open_array(data, image_size=image_size, channels=channels, like=like, known=classes)
+    if channels not in (None, 1, 3):
+        raise UserError(f"--image-channels is {channels}; images have 1 (gray) or 3 (color).")
+    if like is not None and like.ndim != 2:
+        raise UserError(
+            f"The model was trained on {like.ndim}-d data and {data!r} holds images; give it an "
+            ".npz or .npy file."
+        )
     if data == "digits":
         digits = open_digits(image_size=image_size, channels=channels, like=like)
         if path.exists():
             digits.reasons.append(("source", "the embedded digits", "./digits is the one here"))
         return digits
+    return assemble(
+        find_images(data, known=classes or ()),
+        data,
+        image_size=image_size,
+        channels=channels,
+        like=like,
+        known=classes,
+        progress=progress,
+    )
+
+
+def find_images(data: str, *, known: Sequence[str] = (), in_order: bool = False) -> Found:
+    """The images that `data` names, not decoded yet; `in_order` where they are not read at random.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not data:
+        raise UserError(f"--data is empty; give {KINDS}.")
+    if data.startswith(PREFIX):
+        return find_hub(data)
+    path = Path(data).expanduser()
     if path.is_dir():
-        return open_folder(
-            data, image_size=image_size, channels=channels, like=like, progress=progress
-        )
+        return find_folder(data, known, in_order=in_order)
     if not path.exists():
         raise UserError(_missing(data))
-    if path.suffix.lower() in (".npz", ".npy"):
-        return open_array(data, image_size=image_size, channels=channels, like=like)
+    if path.suffix.lower() == ".csv":
+        return find_csv(path)
+    if path.suffix.lower() == ".parquet":
+        return find_parquet(data, {path.name: path}, in_order=in_order)
     if path.suffix.lower() in SUFFIXES:
         raise UserError(f"{data!r} is a single image; give the folder that holds it: {path.parent}")
     raise UserError(f"{data!r} is a file that cannot be read as data; give {KINDS}.")

@@ -8,13 +8,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.Image import Resampling, Transpose
+
+from visarch.data.files import File
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff".split()  # noqa: SIM905
@@ -59,18 +60,18 @@ class Picture:
     """What a reader should know."""
 
 
-def read_size(path: Path) -> tuple[int, ...]:
+def read_size(file: File) -> tuple[int, ...]:
     """Height and width of an image, the right way up, from the file's header alone.
 
     Raises:
         UnreadableImage: the file is no image.
     """
     _reading.notes = []
-    with _opened(path) as image:
+    with opened(file) as image:
         return _upright_size(image)
 
 
-def read_picture(path: Path, size: tuple[int, ...]) -> Picture:
+def read_picture(source: File, size: tuple[int, ...]) -> Picture:
     """An image file, decoded fully, the right way up, filling (height, width) and center-cropped.
 
     Raises:
@@ -78,12 +79,13 @@ def read_picture(path: Path, size: tuple[int, ...]) -> Picture:
     """
     notes: list[str] = []
     _reading.notes = notes
-    with _opened(path) as file:
+    with opened(source) as file:
         upright_size = _upright_size(file)
         if _is_animated(file):
             notes.append(ANIMATED)
-        # A large JPEG is decoded at a fraction of its size, while that is twice what is needed.
-        file.draft(file.mode, (2 * max(size), 2 * max(size)))
+        if min(file.size) >= 4 * max(size):
+            # A large JPEG is decoded at a fraction of its size, while that is twice what is needed.
+            file.draft(file.mode, (2 * max(size), 2 * max(size)))
         file.load()
         has_16_bits = file.mode.startswith("I;16")
         deep = has_16_bits or file.mode in ("I", "F")
@@ -98,8 +100,8 @@ def read_picture(path: Path, size: tuple[int, ...]) -> Picture:
         values = np.rint(values).astype(np.int32)
     # A gray picture that was saved in color is gray; lossy WebP does not keep it so exactly.
     tolerance = 2 if file.format == "WEBP" else 0
-    if len(values) == 3 and np.ptp(values, axis=0).max() <= tolerance:
-        values = values[1:2]
+    if len(values) == 3 and _is_gray(values[:, 0], tolerance) and _is_gray(values, tolerance):
+        values = values[1:2]  # most color pictures were told by their first row
     largest = float(np.asarray(image).max()) if deep else 255.0
     return Picture(values, upright_size, largest, tuple(dict.fromkeys(notes)))
 
@@ -130,13 +132,18 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(file: File) -> Iterator[Image.Image]:
+    """An image in Pillow's hands; whatever goes wrong meanwhile is said to be the file's fault.
+
+    Raises:
+        UnreadableImage: the file is no image, or is damaged.
+    """
     head = b""
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-            file.seek(0)
-            with Image.open(file, formats=_FORMATS) as image:
+        with file.open("rb") as stream:
+            head = stream.read(512)
+            stream.seek(0)
+            with Image.open(stream, formats=_FORMATS) as image:
                 yield image
     except UnreadableImage:
         raise
@@ -151,7 +158,8 @@ def _in_bytes(image: Image.Image, notes: list[str]) -> Image.Image:
         if np.asarray(image.getchannel("A")).min() < 255:
             notes.append(TRANSPARENT)
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _deep(image: Image.Image) -> Image.Image:
@@ -172,11 +180,17 @@ def _deep(image: Image.Image) -> Image.Image:
 
 def _fill(image: Image.Image, size: tuple[int, ...]) -> np.ndarray:
     height, width = size
+    if image.size == (width, height):
+        return np.array(image)
     filled = np.array(ImageOps.fit(image, (width, height), Resampling.LANCZOS))
     if image.mode == "F":  # here nothing stops the filter's overshoot; 8-bit modes saturate
         values = np.asarray(image)
         filled = filled.clip(values.min(), values.max())
     return filled
+
+
+def _is_gray(values: np.ndarray, tolerance: int) -> bool:
+    return np.ptp(values, axis=0).max() <= tolerance
 
 
 def _upright_size(image: Image.Image) -> tuple[int, ...]:

@@ -44,6 +44,13 @@ class Preparation:
         """Number of spatial dimensions."""
         return len(self.shape) - 1
 
+    def empty(self, count: int) -> Tensor:
+        """Room for so many samples as they are stored: uint8 up to 256 levels, int32 for more, and
+        float32 where they are continuous."""
+        if self.levels is None:
+            return torch.empty(count, *self.shape)
+        return torch.empty(count, *self.shape, dtype=_integers(self.levels))
+
     def apply(self, values: np.ndarray) -> Tensor:
         """One sample (C, *spatial), of any channels and (in 2-d) any size, as it is stored.
 
@@ -59,7 +66,7 @@ class Preparation:
                     "only images are resized"
                 )
             values = fit(values, self.shape[1:])
-        return torch.from_numpy(self._place(values))
+        return self._place(values)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; `from_dict` reads it back."""
@@ -71,21 +78,21 @@ class Preparation:
         low_high = {key: tuple(values[key]) for key in ("integers", "floats")}
         return cls(tuple(values["shape"]), values["levels"], **low_high)
 
-    def _place(self, values: np.ndarray) -> np.ndarray:
+    def _place(self, values: np.ndarray) -> Tensor:
         """Values of any type on this scale."""
         if values.dtype == np.uint8 and self.levels == 256:
-            return values
+            return torch.from_numpy(values)
         low, high = self._range(values.dtype)
         unit = (values.astype(np.float64) - low) / (high - low)
         if self.levels is None:
-            return unit.astype(np.float32)
+            return torch.from_numpy(unit.astype(np.float32))
         if not (unit.min() >= 0 and unit.max() <= 1):
             raise ValueError(
                 f"has values from {values.min():g} to {values.max():g}, which leave the range from "
                 f"{low:g} to {high:g} of what the model was trained on"
             )
         counted = np.minimum(np.floor(unit * self.levels), self.levels - 1)
-        return counted.astype(np.uint8 if self.levels <= 256 else np.int32)
+        return torch.from_numpy(counted).to(_integers(self.levels))
 
     def _range(self, dtype: np.dtype[Any]) -> tuple[float, float]:
         if dtype == np.uint8:
@@ -129,6 +136,10 @@ def _with_channels(values: np.ndarray, channels: int) -> np.ndarray:
 def times(shape: tuple[int, ...]) -> str:
     """A shape as it is printed: 3×32×32."""
     return "×".join(map(str, shape))
+
+
+def _integers(levels: int) -> torch.dtype:
+    return torch.uint8 if levels <= 256 else torch.int32
 
 
 def _listed(value: Any) -> Any:

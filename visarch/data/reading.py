@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from statistics import median_low
 from typing import TypeVar
 
-import psutil  # type: ignore[import-untyped]
-
+from visarch.data.files import File
+from visarch.data.memory import require_memory
 from visarch.data.picture import (
     Picture,
     UnreadableImage,
@@ -20,12 +20,14 @@ from visarch.data.picture import (
     warnings_as_notes,
 )
 from visarch.data.preparation import times
-from visarch.errors import UserError
+from visarch.data.splitting import spread
 
 LARGEST_KEPT = 256
 """A size that nearly all images have is kept up to this side."""
 LARGEST_CHOSEN = 64
 """Other images are brought to a square of at most this side, unless a size is asked for."""
+_LOOKED_AT = 500
+_TOGETHER = 64
 
 Progress = Callable[[int, int], None]
 Size = tuple[int, ...]
@@ -33,7 +35,7 @@ Result = TypeVar("Result")
 
 
 def read_pictures(
-    files: Mapping[str, Path], size: Size | None = None, progress: Progress | None = None
+    files: Mapping[str, File], size: Size | None = None, progress: Progress | None = None
 ) -> tuple[dict[str, Picture], dict[str, str]]:
     """The files that are images, at `size` (height, width), and why the others are not.
 
@@ -41,21 +43,38 @@ def read_pictures(
     (files done, files there are).
 
     Raises:
-        UserError: the pictures would not fit into memory.
+        DoesNotFit: the pictures would need more memory than they may take.
     """
+    if size is not None:
+        require_memory(_needed(files, size))
+        return decode(files, size, progress)
+    names = list(files)
+    some = [names[position] for position in spread(len(names), _LOOKED_AT)]
+    expected, _ = read_sizes({name: files[name] for name in some})  # nearly always enough
+    while True:
+        size = choose_size(list(expected.values()))[0] if expected else (LARGEST_CHOSEN,) * 2
+        require_memory(_needed(files, size))
+        pictures, failed = decode(files, size, progress)
+        # Only what could be read has a say: without the damaged files it may be another size.
+        expected = {name: picture.size for name, picture in pictures.items()}
+        if not expected or choose_size(list(expected.values()))[0] == size:
+            return pictures, failed
+
+
+def decode(
+    files: Mapping[str, File], size: Size, progress: Progress | None = None
+) -> tuple[dict[str, Picture], dict[str, str]]:
+    """As `read_pictures`, whatever memory it takes."""
     with warnings_as_notes():
-        if size is not None:
-            return _read(files, size, progress)
-        headers, failed = _partition(_in_threads(read_size, files))
-        while headers:
-            size, _ = choose_size(list(headers.values()))
-            pictures, damaged = _read({name: files[name] for name in headers}, size, progress)
-            failed |= damaged
-            headers = {name: picture.size for name, picture in pictures.items()}
-            # Only what could be read has a say: without the damaged files it may be another size.
-            if headers and choose_size(list(headers.values()))[0] == size:
-                return pictures, failed
-        return {}, failed
+        return _partition(_in_threads(lambda file: read_picture(file, size), files, progress))
+
+
+def read_sizes(
+    files: Mapping[str, File], progress: Progress | None = None
+) -> tuple[dict[str, Size], dict[str, str]]:
+    """Height and width of the files that begin as images do, and why the others are none."""
+    with warnings_as_notes():
+        return _partition(_in_threads(read_size, files, progress))
 
 
 def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
@@ -84,27 +103,34 @@ def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
     return (side, side), why
 
 
-def _read(
-    files: Mapping[str, Path], size: Size, progress: Progress | None
-) -> tuple[dict[str, Picture], dict[str, str]]:
-    _require_memory(len(files), size)
-    return _partition(_in_threads(lambda path: read_picture(path, size), files, progress))
+def _needed(files: Mapping[str, File], size: Size) -> int:
+    """Bytes for these files in color, which are held twice: as pictures and as one tensor."""
+    return 2 * 3 * len(files) * size[0] * size[1]
 
 
 def _in_threads(
-    read: Callable[[Path], Result], files: Mapping[str, Path], progress: Progress | None = None
+    read: Callable[[File], Result], files: Mapping[str, File], progress: Progress | None = None
 ) -> Iterator[tuple[str, Result | UnreadableImage]]:
     """What `read` returns or raises for each file, in the order of the files."""
 
-    def attempt(path: Path) -> Result | UnreadableImage:
+    def attempt(file: File) -> Result | UnreadableImage:
         try:
-            return read(path)
+            return read(file)
         except UnreadableImage as error:
             return error
 
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    def attempt_all(some: list[File]) -> list[Result | UnreadableImage]:
+        return [attempt(file) for file in some]
+
+    threads = min(8, os.cpu_count() or 1)
+    # Handing one small image to a thread takes nearly as long as decoding it.
+    together = min(_TOGETHER, max(1, len(files) // (4 * threads)))
+    every = list(files.values())
+    pieces = [every[start : start + together] for start in range(0, len(every), together)]
+    pool = ThreadPoolExecutor(threads)
     try:
-        for done, item in enumerate(zip(files, pool.map(attempt, files.values()), strict=True), 1):
+        results = itertools.chain.from_iterable(pool.map(attempt_all, pieces))
+        for done, item in enumerate(zip(files, results, strict=True), 1):
             if progress is not None:
                 progress(done, len(files))
             yield item
@@ -123,15 +149,3 @@ def _partition(
         else:
             read[name] = result
     return read, failed
-
-
-def _require_memory(count: int, size: Size) -> None:
-    """Stop before the machine does: pictures are held twice, as read and as one tensor."""
-    needed = 2 * 3 * count * size[0] * size[1]
-    available = psutil.virtual_memory().available
-    if needed > available:
-        raise UserError(
-            f"{count} images of {times(size)} need {needed / 2**30:.1f} GiB of memory while "
-            f"they are read; {available / 2**30:.1f} GiB are free. Give a smaller --image-size "
-            f"than {max(size)}, or fewer images."
-        )

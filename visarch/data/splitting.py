@@ -8,25 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visarch.data.dataset import Split
-
 FRACTION = 0.1
 
 
-def hold_out(samples: Split) -> tuple[dict[str, Split], tuple[str, str, str]]:
-    """The splits "train" and "validation" of samples that came without, and the reason."""
-    labels = None if samples.labels is None else samples.labels.tolist()
-    train, validation = split_by_name(samples.names, labels)
-    splits = {
-        "train": samples.take("train", train),
-        "validation": samples.take("validation", validation),
-    }
+def hold_out(
+    names: Sequence[str], labels: Sequence[int] | None = None
+) -> tuple[list[int], list[int], tuple[str, str, str]]:
+    """Which samples that came unsplit are for training and which for validation, and the reason."""
+    train, validation = split_by_name(names, labels)
     value = f"{len(train)} train, {len(validation)} validation"
-    if len(samples) == 1:
+    if len(names) == 1:
         why = "there is a single sample, so validation tells nothing about new ones"
     else:
         why = "by a hash of each name, so that new samples move none of those that were there"
-    return splits, ("split", value, why)
+    return train, validation, ("split", value, why)
 
 
 def split_by_name(
@@ -63,3 +58,10 @@ def place(name: str) -> float:
     """Where the hash of a name lies in [0, 1); however the file system spells its accents."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="replace")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Positions of at most so many of `count` samples, evenly spaced: folders list one class
+    after the other, and the first few would all be of one."""
+    shown = min(count, most)
+    return [number * count // shown for number in range(shown)]

@@ -3,6 +3,10 @@
 import torch
 
 from visarch.data import Data, Split
+from visarch.data.ondemand import join
+from visarch.data.splitting import spread
+
+__all__ = ["every_sample", "held_out", "spread"]
 
 
 def held_out(data: Data) -> Split:
@@ -25,7 +29,7 @@ def every_sample(data: Data) -> tuple[Split, list[str]]:
     vectors = [split.vectors for split in splits if split.vectors is not None]
     joined = Split(
         "all",
-        torch.cat([split.images for split in splits]),
+        join([split.images for split in splits]),
         labels,
         names,
         torch.cat(vectors) if len(vectors) == len(splits) else None,
@@ -37,13 +41,6 @@ def every_sample(data: Data) -> tuple[Split, list[str]]:
     if len(first) == len(names):
         return joined, origins
     return joined.take("all", list(first.values())), [origins[i] for i in first.values()]
-
-
-def spread(count: int, most: int) -> list[int]:
-    """Positions of at most so many of ``count`` samples, evenly spaced: folders list one class
-    after the other, and the first few would all be of one."""
-    shown = min(count, most)
-    return [number * count // shown for number in range(shown)]
 
 
 def _labels(split: Split) -> torch.Tensor:

@@ -132,8 +132,8 @@ def embed(
 
 def _unit_batches(model: GaussianVAE, split: Split, levels: int | None) -> Iterator[Tensor]:
     """The images of a split on the unit scale, on the model's device."""
-    for images in split.images.split(_BATCH):
-        yield to_unit(images.to(_device(model)), levels)
+    for indices in torch.arange(len(split)).split(_BATCH):
+        yield to_unit(split.read(indices).images.to(_device(model)), levels)
 
 
 def _normal(purpose: str, seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:

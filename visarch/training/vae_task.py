@@ -25,6 +25,7 @@ class VAETask:
 
     name = "vae"
     metric: tuple[str, Literal["min", "max"]] = ("bits/dim", "min")
+    low_precision = False
 
     def __init__(self, config: VAETrainConfig, levels: int | None) -> None:
         self.config, self.levels = config, levels
@@ -62,7 +63,7 @@ class VAETask:
         assert isinstance(model, GaussianVAE)
         split = held_out(data)
         shown = split.take("shown", spread(len(split), 32))
-        many = split.images[spread(len(split), _TRAVERSED)]
+        many = split.read(torch.tensor(spread(len(split), _TRAVERSED))).images
         posterior = model.encode(to_unit(many.to(next(model.parameters()).device), self.levels))
         return {
             "reconstructions": beside(*reconstruct(model, shown, self.levels)),
