@@ -32,9 +32,15 @@ from visarch.objectives.diffusion import (
 from visarch.objectives.diffusion_bound import discretized_log_likelihood, prior_kl, step_kl
 from visarch.objectives.elbo import bits_per_dim, gaussian_log_likelihood
 
-DECODING_STEPS = (0, 1, 2, 4, 8, 16)
-"""The j that are tried. Each step that is finer than the levels costs a network that takes values
-for continuous up to half the log-SNR it gains, and helps one that knows the levels."""
+DECODING_WIDTHS = (1 / 512, 1 / 256, 1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8)
+"""Widths σ/α of the noise from which the image is drawn at once, beside the least there is.
+
+Near t = 0 step i lowers the log-SNR by some 2/i. Where the network cannot tell image from noise, β̃
+is too narrow for that: the steps above t_j cost about 1/j nats too much for each number. Steps
+finer than a level (1/128 for 8 bits) cost more still, unless the network knows the levels. But the
+wider the noise, the more the network knows of the image that p(x | x_{t_j}), as wide as the noise,
+does not say.
+"""
 
 
 class Noise(Protocol):
@@ -167,23 +173,24 @@ def measure_diffusion(
 
     Args:
         batches: images, networks and noise.
-        schedule: λ(t) that the network was trained with, finite from t = 0 to t = 1.
+        schedule: λ(t) that the network was trained with.
         prediction: what its output means.
         levels: values a pixel can have.
         learned_variance: the output has twice the channels; the second half is the variance's.
-        num_steps: T.
+        num_steps: T; what is computed does not grow with it.
         num_times: K.
 
     Raises:
-        ValueError: if there are no images, T < 1 or K < 1.
+        ValueError: if there are no images, T < 2 or K < 1.
     """
-    if num_steps < 1 or num_times < 1:
+    if num_steps < 2 or num_times < 1:
         raise ValueError(
-            f"num_steps is {num_steps} and num_times is {num_times}: both must be at least 1"
+            f"num_steps is {num_steps} and num_times is {num_times}: there must be at least "
+            "2 steps and 1 time"
         )
-    times = torch.arange(num_steps + 1, dtype=torch.float64) / num_steps
+    times = torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
     process = _Process(times, schedule(times), prediction, learned_variance, levels)
-    tried = [step for step in DECODING_STEPS if step < num_steps]
+    tried = process.decoding_steps()
     parts: list[tuple[Tensor, ...]] = []
     shape = None
     for x, network, noise in batches:
@@ -193,7 +200,7 @@ def measure_diffusion(
         reconstructions = [process.reconstruction(x, network, noise, step) for step in tried]
         prior = prior_kl(x, process.log_snr[-1].to(x)).cpu().double()
         columns = torch.stack(diffusions, 1), torch.stack(reconstructions, 1)
-        parts.append((prior, *columns, process.log_snr[steps], errors))
+        parts.append((prior, *columns, process.log_snr[steps - 1], errors))
     if shape is None:
         raise ValueError("there are no images to measure the diffusion model on")
     prior, diffusion, reconstruction, log_snr, squared_error = map(
@@ -208,7 +215,7 @@ def measure_diffusion(
         prior=prior,
         diffusion=diffusion[:, best],
         reconstruction=reconstruction[:, best],
-        log_snr_range=(float(process.log_snr[-1]), float(process.log_snr[1])),
+        log_snr_range=(float(process.log_snr[-1]), float(process.log_snr[0])),
         log_snr=log_snr,
         squared_error=squared_error,
     )
@@ -218,12 +225,18 @@ class _Process(NamedTuple):
     """The generative model but for its network; results are float64 on the CPU."""
 
     times: Tensor
-    """t_0 … t_T, float64 on the CPU."""
+    """t_1 … t_T, float64 on the CPU."""
     log_snr: Tensor
-    """λ there."""
+    """λ there; steps count from 1."""
     prediction: Prediction
     learned_variance: bool
     levels: int | None
+
+    def decoding_steps(self) -> list[int]:
+        """The first step, and the first at which the noise has each of the widths."""
+        widths = (-0.5 * self.log_snr).exp()
+        steps = torch.searchsorted(widths, torch.tensor(DECODING_WIDTHS, dtype=widths.dtype)) + 1
+        return sorted({1, *(step for step in steps.tolist() if step < len(widths))})
 
     def diffusion(
         self, x: Tensor, network: Network, noise: Noise, num_times: int
@@ -233,7 +246,7 @@ class _Process(NamedTuple):
         terms, errors = [], []
         for step in steps.unbind(1):
             estimate, fraction = self._denoise(x, network, noise, step)
-            t, s = self.log_snr[step].to(x), self.log_snr[step - 1].to(x)
+            t, s = self.log_snr[step - 1].to(x), self.log_snr[step - 2].to(x)
             terms.append(step_kl(x, estimate, t, s, fraction))
             errors.append((x - estimate).square().flatten(1).mean(1))
         return (
@@ -245,7 +258,7 @@ class _Process(NamedTuple):
     def reconstruction(self, x: Tensor, network: Network, noise: Noise, step: int) -> Tensor:
         """log p(x | x_t) of the levels, or of the density on the unit scale (b,)."""
         estimate, _ = self._denoise(x, network, noise, torch.full((len(x),), step))
-        width = (-0.5 * self.log_snr[step]).exp().to(x)
+        width = (-0.5 * self.log_snr[step - 1]).exp().to(x)
         if self.levels is not None:
             nats = discretized_log_likelihood(x, estimate, width, self.levels)
         else:
@@ -257,9 +270,9 @@ class _Process(NamedTuple):
         self, x: Tensor, network: Network, noise: Noise, step: Tensor
     ) -> tuple[Tensor, Tensor | float]:
         """x̂ from x at each image's step, and where the variance lies between β̃ and β."""
-        log_snr = self.log_snr[step].to(x)
+        log_snr = self.log_snr[step - 1].to(x)
         x_t = diffuse(x, noise.normal(*x.shape[1:]).to(x), log_snr)
-        output = network(x_t, self.times[step].to(x)).to(x)
+        output = network(x_t, self.times[step - 1].to(x)).to(x)
         if not self.learned_variance:
             return to_data(output, x_t, log_snr, self.prediction), 0.0
         output, variance = output.chunk(2, dim=1)
@@ -268,19 +281,19 @@ class _Process(NamedTuple):
 
 
 def _draw_steps(log_snr: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps 1 … T for each image, and weights with which a sum over these is one over all steps.
+    """Steps 2 … T for each image, and weights with which a sum over these is one over all steps.
 
     They are drawn evenly in log-SNR, where their terms differ least: one from each of K equal parts
     of the range, in proportion to how far a step goes.
 
-    Shapes: λ (T + 1,), uniform (b, K) → both (b, K).
+    Shapes: λ (T,), uniform (b, K) → both (b, K).
     """
-    ends = log_snr[0] - log_snr[1:]  # (T,): how far down step i has come
+    ends = log_snr[0] - log_snr[1:]  # (T − 1,): how far down step i has come
     lengths = log_snr[:-1] - log_snr[1:]
     num_times = uniform.shape[1]
     place = (torch.arange(num_times) + uniform) / num_times * ends[-1]
     index = torch.searchsorted(ends, place, right=True).clamp(max=len(ends) - 1)
-    return index + 1, ends[-1] / (num_times * lengths[index])
+    return index + 2, ends[-1] / (num_times * lengths[index])
 
 
 def _mean(values: Tensor, chosen: Tensor) -> tuple[float, float]:
