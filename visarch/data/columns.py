@@ -40,11 +40,11 @@ class Columns:
     ) -> list[Sample]:
         """The rows of a table, called prefix[0], prefix[1], …"""
         return [
-            Sample(f"{prefix}[{row}]", Cell(images, row, folder), split, self._label(label))
+            Sample(f"{prefix}[{row}]", Cell(images, row, folder), split, self.label_of(label))
             for row, label in enumerate(labels)
         ]
 
-    def _label(self, value: Any) -> str | None:
+    def label_of(self, value: Any) -> str | None:
         """A label as text; none where it is missing, which −1 says where classes have names."""
         if value is None or value != value:
             return None

@@ -53,13 +53,19 @@ class Split:
     name: str
     images: Images
     labels: Tensor | None
-    names: list[str]
+    names: Sequence[str]
     vectors: Tensor | None = None
     sizes: Tensor | None = None
     """Bytes of each encoded image (n,), which the fingerprint of a large set is made of."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the images can only be read one after the other, as a stream of passes: indices
+        then count from its beginning, and ascend."""
+        return False
 
     @property
     def in_memory(self) -> bool:
@@ -150,8 +156,8 @@ class Data:
 
         Up to 256 MiB of images it is over every tensor, the classes and the scale, whatever the
         files are called. Beyond that, images enter by their names, the sizes of their files, and
-        the pixels of 100 of each split, so that a set may be held in memory or on disk. Times and
-        the place of the source do not enter.
+        the pixels of 100 of each split, so that a set may be held in memory or on disk; streams
+        enter by their lengths. Times and the place of the source do not enter.
         """
         digest = hashlib.sha256(repr((self.preparation, self.classes)).encode())
         if self.vector_names is not None:
@@ -160,9 +166,12 @@ class Data:
             s.in_memory for s in self.splits.values()
         )
         for name, split in self.splits.items():
+            if split.sequential:
+                digest.update(repr((name, len(split))).encode())
+                continue
             shown = range(len(split)) if in_full else spread(len(split), _DIGESTED_OF_MANY)
             if not in_full:
-                digest.update(repr((name, split.names)).encode(errors="replace"))
+                digest.update(repr((name, list(split.names))).encode(errors="replace"))
             images = split.images if in_full else split.read(torch.tensor(shown)).images
             sizes = None if in_full else split.sizes
             for tensor in (images, split.labels, split.vectors, sizes):
@@ -204,4 +213,5 @@ class Data:
         if self.classes is not None and split.labels is not None:
             numbers = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
             counts = dict(zip(self.classes, numbers, strict=True))
-        return {"count": len(split), "classes": counts, "names": list(split.names)}
+        names = [] if split.sequential else list(split.names)
+        return {"count": len(split), "classes": counts, "names": names}

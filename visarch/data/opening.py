@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,11 +17,12 @@ from visarch.data.dataset import Data, Split
 from visarch.data.digits import open_digits
 from visarch.data.folder import find_folder
 from visarch.data.found import Found
-from visarch.data.hub import PREFIX, find_hub
+from visarch.data.hub import PREFIX, find_hub, must_stream
 from visarch.data.parquet import find_parquet
 from visarch.data.picture import SUFFIXES, read_picture, warnings_as_notes
 from visarch.data.preparation import Preparation
 from visarch.data.reading import Progress
+from visarch.data.stream import open_stream
 from visarch.errors import UserError
 
 KINDS = (
@@ -72,15 +74,17 @@ def open_data(
         if path.exists():
             digits.reasons.append(("source", "the embedded digits", "./digits is the one here"))
         return digits
-    return assemble(
-        find_images(data, known=classes or ()),
-        data,
-        image_size=image_size,
-        channels=channels,
-        like=like,
-        known=classes,
-        progress=progress,
-    )
+    wanted: dict[str, Any] = {
+        "image_size": image_size,
+        "channels": channels,
+        "like": like,
+        "known": classes,
+        "progress": progress,
+    }
+    why = must_stream(data) if data.startswith(PREFIX) else None
+    if why is not None:
+        return open_stream(data, why, **wanted)
+    return assemble(find_images(data, known=classes or ()), data, **wanted)
 
 
 def find_images(data: str, *, known: Sequence[str] = (), in_order: bool = False) -> Found:
