@@ -10,9 +10,9 @@ from torch import Tensor
 
 from visarch import GaussianVAE, VAEConfig
 from visarch.data import Split, to_unit
+from visarch.inference.noise import evaluation_noise
 from visarch.inference.vae import (
     embed,
-    evaluation_noise,
     interpolate,
     measure,
     reconstruct,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from visarch.cli.evaluate import Findings, Question
 from visarch.evaluation.vae import VAEMeasurement, collapse_warning
-from visarch.inference.vae import evaluation_noise, measure
+from visarch.inference.noise import evaluation_noise
+from visarch.inference.vae import measure
 from visarch.models.vae import GaussianVAE
 
 if TYPE_CHECKING:

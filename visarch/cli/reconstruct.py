@@ -44,8 +44,9 @@ class Reconstruct:
 
     def main(self) -> None:
         from visarch.data import Split
+        from visarch.inference.noise import evaluation_noise
         from visarch.inference.splits import spread
-        from visarch.inference.vae import evaluation_noise, measure, reconstruct
+        from visarch.inference.vae import measure, reconstruct
         from visarch.models.vae import GaussianVAE
         from visarch.objectives.elbo import bits_per_dim
         from visarch.outputs import place, save_picture, save_values

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from visarch.data import Split, dequantize, to_unit
 from visarch.evaluation.vae import Draw, VAEMeasurement, measure_vae
+from visarch.inference.noise import device_of, numbered_normal
 from visarch.models.vae import GaussianVAE
-from visarch.training.randomness import StepNoise, derive_seed
+from visarch.training.randomness import StepNoise
 
 _BATCH = 250
 _SAMPLE_BATCH = 64
@@ -54,11 +55,6 @@ def measure(
     )
 
 
-def evaluation_noise(model: GaussianVAE, split: str, seed: int) -> StepNoise:
-    """The noise that a training run with this seed evaluates a split with."""
-    return StepNoise(derive_seed(f"evaluate {split}", seed), 0, 1, device=_device(model))
-
-
 @torch.no_grad()
 def sample(model: GaussianVAE, count: int, seed: int, *, noise: bool = False) -> Tensor:
     """New images g(z̃) for z̃ ~ N(0, I), or with ``noise`` x̃ = g(z̃) + σ(z̃) η, η ~ N(0, I).
@@ -73,10 +69,11 @@ def sample(model: GaussianVAE, count: int, seed: int, *, noise: bool = False) ->
     images = []
     for first in range(0, count, _SAMPLE_BATCH):
         numbers = range(first, first + _SAMPLE_BATCH)
-        z = _normal("sample", seed, numbers, (model.config.latent_dim,))
-        mean, sigma = model.decode(z.to(_device(model)))
+        z = numbered_normal("sample", seed, numbers, (model.config.latent_dim,))
+        mean, sigma = model.decode(z.to(device_of(model)))
         if noise:
-            mean = mean + sigma * _normal("sample noise", seed, numbers, mean.shape[1:]).to(mean)
+            eta = numbered_normal("sample noise", seed, numbers, mean.shape[1:])
+            mean = mean + sigma * eta.to(mean)
         images.append(mean.cpu())
     return torch.cat(images)[:count]
 
@@ -133,17 +130,4 @@ def embed(
 def _unit_batches(model: GaussianVAE, split: Split, levels: int | None) -> Iterator[Tensor]:
     """The images of a split on the unit scale, on the model's device."""
     for indices in torch.arange(len(split)).split(_BATCH):
-        yield to_unit(split.read(indices).images.to(_device(model)), levels)
-
-
-def _normal(purpose: str, seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers of which each image's come from a generator of its own."""
-    draws = []
-    for number in numbers:
-        generator = torch.Generator().manual_seed(derive_seed(purpose, seed, number))
-        draws.append(torch.randn(shape, generator=generator))
-    return torch.stack(draws)
-
-
-def _device(model: GaussianVAE) -> torch.device:
-    return next(model.parameters()).device
+        yield to_unit(split.read(indices).images.to(device_of(model)), levels)
