@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from visarch.errors import UserError
+from visarch.performance.choices import Choice
 from visarch.training.checkpoint import load_checkpoint, read_state
 from visarch.training.config import TrainConfig, from_mapping
 from visarch.training.guard import NonFiniteError
@@ -237,7 +238,9 @@ def test_what_only_concerns_reports_may_change_and_so_may_the_place_of_the_data(
 
 def test_another_precision_by_another_device_is_said_aloud(tmp_path, capsys, monkeypatch):
     run(tmp_path / "run", steps=20, precision="auto")
-    monkeypatch.setattr("visarch.training.session.precision", lambda config, device: "bf16")
+    monkeypatch.setattr(
+        "visarch.training.trainer.precision", lambda *_: Choice("bf16", "for the sake of it")
+    )
     config = settings(tmp_path / "run", steps=21, precision="auto")
     train(ToyTask(), toy_model(), toy_data(), config)
     assert "So far it was trained in fp32; from here on it is in bf16." in capsys.readouterr().out

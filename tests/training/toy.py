@@ -35,6 +35,7 @@ class ToySplit:
     images: Tensor
     names: list[str]
     labels: Tensor | None = None
+    in_memory: bool = True
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,6 +94,7 @@ class ToyTask:
 
     name = "toy"
     metric = ("error", "min")
+    low_precision = False
 
     def __init__(
         self,
@@ -151,7 +153,7 @@ def run(out: Path, task: ToyTask | None = None, **changes: object) -> Result:
 def toy_trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Trainer:
     """A trainer without a loop around it."""
     config = settings(out, **changes)
-    accelerator = make_accelerator(config, processes(config), out)
+    accelerator = make_accelerator(config, processes(config), out, low_precision=False)
     data = toy_data().splits["train"]
     return Trainer(task or ToyTask(), toy_model(), data, config, accelerator)
 

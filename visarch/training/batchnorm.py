@@ -27,8 +27,16 @@ class Moments:
         )
 
 
+Seen = dict[int, Moments]
+"""Moments of what has come by, by the number of the BatchNorm."""
+
+
 @torch.no_grad()
-def exact_batchnorm_statistics(model: nn.Module, forwards: Iterable[Callable[[], object]]) -> None:
+def exact_batchnorm_statistics(
+    model: nn.Module,
+    forwards: Iterable[Callable[[], object]],
+    gather: Callable[[Seen], list[Seen]] = lambda seen: [seen],
+) -> None:
     """Replace every BatchNorm's moving averages by the statistics of the whole training set.
 
     Each callable runs the model on one batch; together they are the training set, in batches of
@@ -42,20 +50,22 @@ def exact_batchnorm_statistics(model: nn.Module, forwards: Iterable[Callable[[],
     change the variance (Li et al. 2019, Understanding the Disharmony between Dropout and Batch
     Normalization by Variance Shift). Training flags and batch counts are left as they were.
 
+    Where several processes share the batches, `gather` gives what all of them have seen.
+
     Source: lecture, "Batch Normalization"; Wu & Johnson 2021, Rethinking "Batch" in BatchNorm.
     """
     norms = [module for module in model.modules() if _has_statistics(module)]
     if not norms:
         return
-    seen: dict[nn.Module, Moments] = {}
+    numbers = {norm: number for number, norm in enumerate(norms)}
+    seen: Seen = {}
 
-    def gather(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        new = _moments(inputs[0])
-        seen[norm] = seen[norm] + new if norm in seen else new
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        _add(seen, {numbers[norm]: _moments(inputs[0])})
 
     modes = [(module, module.training) for module in model.modules()]
     counts = [norm.num_batches_tracked.clone() for norm in norms]  # type: ignore[operator]
-    hooks = [norm.register_forward_pre_hook(gather) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     try:
         model.eval()
         for norm in norms:
@@ -69,9 +79,17 @@ def exact_batchnorm_statistics(model: nn.Module, forwards: Iterable[Callable[[],
             module.training = training
         for norm, count in zip(norms, counts, strict=True):
             norm.num_batches_tracked.copy_(count)  # type: ignore[operator]
-    for norm, moments in seen.items():
-        norm.running_mean.copy_(moments.mean)  # type: ignore[operator]
-        norm.running_var.copy_(moments.variance)  # type: ignore[operator]
+    whole: Seen = {}
+    for share in gather(seen):
+        _add(whole, share)
+    for number, moments in whole.items():
+        norms[number].running_mean.copy_(moments.mean)  # type: ignore[operator]
+        norms[number].running_var.copy_(moments.variance)  # type: ignore[operator]
+
+
+def _add(seen: Seen, new: Seen) -> None:
+    for number, moments in new.items():
+        seen[number] = seen[number] + moments if number in seen else moments
 
 
 def _has_statistics(module: nn.Module) -> bool:

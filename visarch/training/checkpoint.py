@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from visarch.errors import UserError
 from visarch.training.atomic import replace_file
+from visarch.training.sharding import part
 
 FORMAT = 1
 _HEADER, _OPTIMIZER = "visarch", "optimizer."
@@ -133,7 +134,7 @@ def load_optimizer(
                 raise _another_model(path, [f"{name} is unknown"])
             owner = parameters[parameter]
             if value.shape == owner.shape:  # in the parameter's memory format, as fused steps need
-                value = torch.empty_like(owner, dtype=value.dtype).copy_(value)
+                value = torch.empty_like(owner, dtype=value.dtype).copy_(part(value, owner))
             state.setdefault(owner, {})[kind] = value
     groups = optimizer.param_groups
     order = [parameter for group in groups for parameter in group["params"]]
@@ -158,7 +159,7 @@ def _copy(ours: dict[str, Tensor], checkpoint: Checkpoint, prefix: str, path: Pa
     if problems:
         raise _another_model(path, problems)
     for name, tensor in ours.items():
-        tensor.copy_(theirs[name])
+        tensor.copy_(part(theirs[name], tensor))
 
 
 def _kind(tensor: Tensor) -> str:

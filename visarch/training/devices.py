@@ -7,11 +7,18 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+)
 
 from visarch.device import find_device
 from visarch.errors import UserError
+from visarch.performance import choices
+from visarch.performance.choices import Choice
 from visarch.training.config import TrainConfig
+from visarch.training.sharding import is_sharded_launch
 
 _PROJECTS = {"tensorboard": "tensorboard", "wandb": "visarch"}
 _FORMATS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -43,14 +50,23 @@ def check_devices(config: TrainConfig, state: PartialState) -> None:
 
     Raises:
         UserError: the precision or the tracker is not to be had here, the batch cannot be shared
-            by the processes, or they were launched for sharded training.
+            by the processes, or they were launched for a kind of training that is not supported.
     """
-    precision(config, state.device)
+    if config.precision == "fp16" and state.device.type not in ("cuda", "mps", "xpu"):
+        raise UserError(
+            f"--precision fp16 works on a GPU, and this trains on {state.device}; take bf16 or "
+            "fp32."
+        )
     if state.distributed_type not in _SUPPORTED:
         raise UserError(
             f"This was launched for {state.distributed_type.value} training; visarch trains on one "
-            "process or with DistributedDataParallel (`torchrun`, or `accelerate launch "
-            "--multi_gpu`)."
+            "process, with DistributedDataParallel (`torchrun`, or `accelerate launch "
+            "--multi_gpu`) or with FSDP (`accelerate launch --use_fsdp --fsdp_version 2`)."
+        )
+    if is_sharded_launch() and os.environ.get("FSDP_VERSION") != "2":
+        raise UserError(
+            "This was launched for FSDP of version 1; visarch trains with version 2: add "
+            "--fsdp_version 2."
         )
     if config.batch_size % state.num_processes:
         raise UserError(
@@ -61,18 +77,46 @@ def check_devices(config: TrainConfig, state: PartialState) -> None:
         raise UserError(f"--track {config.track} needs a package: pip install {config.track}")
 
 
-def make_accelerator(config: TrainConfig, state: PartialState, folder: Path) -> Accelerator:
-    """Accelerate's handle on device, precision, compilation, processes and trackers."""
+def make_accelerator(
+    config: TrainConfig, state: PartialState, folder: Path, *, low_precision: bool
+) -> Accelerator:
+    """Accelerate's handle on device, precision, compilation, processes and trackers.
+
+    Args:
+        config: the settings.
+        state: this process's place among the others.
+        folder: where a tracker may write.
+        low_precision: what the task says of it.
+    """
+    sharding = _sharding() if is_sharded_launch() and state.num_processes > 1 else None
     accelerator = Accelerator(
         cpu=state.device.type == "cpu",
-        mixed_precision=_FORMATS[precision(config, state.device)],
+        mixed_precision=_FORMATS[precision(config, state.device, low_precision).value],
         dynamo_backend="inductor" if config.compile else "no",
         log_with=None if config.track == "none" else config.track,
         project_dir=folder,
+        fsdp_plugin=sharding,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    if sharding and state.device.type == "cpu":
+        # torch can shard on CPUs as well, which Accelerate does not think of
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = sharding
     if config.track != "none":
         accelerator.init_trackers(_PROJECTS[config.track], None, {"wandb": {"name": folder.name}})
     return accelerator
+
+
+def _sharding() -> FullyShardedDataParallelPlugin:
+    """FSDP as it was launched, but for what would not do what one process does."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return FullyShardedDataParallelPlugin(
+        # weights stay in fp32 and autocast does the rest, as elsewhere
+        mixed_precision_policy=MixedPrecisionPolicy(),
+        # every process makes the model; Accelerate's way of sending it cannot send buffers
+        cpu_ram_efficient_loading=False,
+    )
 
 
 _SUPPORTED = (
@@ -80,19 +124,12 @@ _SUPPORTED = (
     DistributedType.MULTI_CPU,
     DistributedType.MULTI_GPU,
     DistributedType.MULTI_XPU,
+    DistributedType.FSDP,
 )
 
 
-def precision(config: TrainConfig, device: torch.device) -> str:
-    """fp32, bf16 or fp16: what auto means on this device, else what was asked.
-
-    Raises:
-        UserError: fp16 off the GPU, where autocast has no loss scaling.
-    """
-    if config.precision == "fp16" and device.type not in ("cuda", "mps", "xpu"):
-        raise UserError(
-            f"--precision fp16 works on a GPU, and this trains on {device}; take bf16 or fp32."
-        )
+def precision(config: TrainConfig, device: torch.device, low_precision: bool) -> Choice[str]:
+    """fp32, bf16 or fp16, and why: what was asked for, else what is best on this device."""
     if config.precision != "auto":
-        return config.precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+        return Choice(config.precision, "asked for")
+    return choices.precision(device, low_precision=low_precision)

@@ -14,7 +14,7 @@ from visarch.data import Data
 from visarch.describe.description import quantity
 from visarch.describe.networks import describe
 from visarch.training.config import TrainConfig, seconds_of, to_yaml
-from visarch.training.devices import check_devices, make_accelerator, precision, processes
+from visarch.training.devices import check_devices, make_accelerator, processes
 from visarch.training.length import planned_steps
 from visarch.training.progress import clock, is_main_process, peak_memory
 from visarch.training.task import Task
@@ -38,7 +38,7 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     with ExitStack() as stack:
         # a tracker of the run would write; this one has none, and a folder that goes again
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        accelerator = make_accelerator(config, state, folder)
+        accelerator = make_accelerator(config, state, folder, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)
@@ -70,7 +70,7 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
         "Checkpoints": f"{_gigabytes(checkpoint)} each (last, best), the model "
         f"{_gigabytes(model_size)}: {_gigabytes(needed)} in all, of {_gigabytes(free)} free in "
         f"{place}",
-        "Speed": f"{1 / seconds:.3g} steps/s, {rate:.4g} images/s in {precision(config, device)}",
+        "Speed": f"{1 / seconds:.3g} steps/s, {rate:.4g} images/s in {trainer.precision.value}",
         "Length": f"{length}, plus evaluation, pictures and exact statistics",
     }
     console = Console(highlight=False, soft_wrap=True)

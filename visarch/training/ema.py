@@ -2,10 +2,13 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from visarch.training.sharding import local
 
 
 def gamma_of_width(width: float) -> float:
@@ -37,13 +40,23 @@ class PowerEma:
     of training need not be known. Parameters and stored floating buffers (BatchNorm's statistics)
     are averaged; all other buffers are copied.
 
+    Args:
+        model: what is trained.
+        width: of the profile, relative to the length of training.
+        copied: makes a copy of it, with tensors of its own.
+
     Source: Karras et al. 2024, section 3.1.
     """
 
-    def __init__(self, model: nn.Module, width: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        width: float,
+        copied: Callable[[nn.Module], nn.Module] = copy.deepcopy,
+    ) -> None:
         self.gamma = gamma_of_width(width)
         self.updates = 0
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copied(model).eval().requires_grad_(False)
         self._averaged = _pairs(self.model, model, averaged=True)
         self._copied = _pairs(self.model, model, averaged=False)
 
@@ -57,7 +70,8 @@ class PowerEma:
             if self.updates > 1
             else 1.0
         )
-        torch._foreach_lerp_(*self._averaged, step)
+        ours, theirs = self._averaged
+        torch._foreach_lerp_(local(ours), local(theirs), step)
         if self._copied[0]:
             torch._foreach_copy_(*self._copied)
 

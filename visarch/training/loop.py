@@ -51,7 +51,7 @@ def train(
         path, folder = _open_folder(config, task, state)
         if folder:
             stack.callback(folder.close)
-        accelerator = make_accelerator(config, state, path)
+        accelerator = make_accelerator(config, state, path, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)

@@ -35,12 +35,25 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum over the model's parameters, fused where torch can."""
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, *, sharded: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW or SGD with Nesterov momentum over the model's parameters, fused where torch can.
+
+    Fused steps take weights, gradients and state to have one memory format, and on a CPU compute
+    nonsense where they have not. Autograd gives a gradient the format of its weight, and state gets
+    it when it is made or loaded.
+
+    Args:
+        model: whose parameters; it is on its device already.
+        config: the settings.
+        sharded: whether the parameters are going to be shared out among processes.
+    """
     groups = parameter_groups(model, config.weight_decay)
     kinds = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = kinds <= set(_FUSED[config.optimizer])
     if config.optimizer == "sgd":
+        fused = fused and not sharded  # torch cannot do that
         return torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=fused
         )

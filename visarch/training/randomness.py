@@ -21,9 +21,9 @@ def derive_seed(*path: int | str) -> int:
     return int.from_bytes(blake2b(repr(path).encode(), digest_size=4).digest(), "little")
 
 
-def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
-    """Seed torch's global generators, which dropout draws from, for one step of one process."""
-    value = derive_seed("global", seed, step, rank)
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Seed torch's global generators, which dropout draws from, for one step of all processes."""
+    value = derive_seed("global", seed, step, 0)  # the 0 keeps masks what they were for old runs
     torch.default_generator.manual_seed(value)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(value)

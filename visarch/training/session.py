@@ -15,7 +15,6 @@ from torch import nn
 
 from visarch.training.atomic import replace_file
 from visarch.training.checkpoint import load_checkpoint, read_state, save_checkpoint
-from visarch.training.devices import precision
 from visarch.training.environment import describe_environment, versions
 from visarch.training.guard import Guard, NonFiniteError
 from visarch.training.length import TimeBudget
@@ -71,7 +70,7 @@ class Session:
         self.reporter, self.started = reporter, started
         self.task, self.config = trainer.task, trainer.config
         self.accelerator = trainer.accelerator
-        self.precision = precision(self.config, trainer.device)
+        self.precision = trainer.precision.value
         self.fingerprint = data.fingerprint()
         self.best: float | None = None
         self.old_length: int | None = None
@@ -125,6 +124,8 @@ class Session:
     def _begin(self, resumed: bool) -> None:
         """Say and write down what is about to be done."""
         self.reporter.say(self._plan(resumed))
+        for what, value, why in self.trainer.reasons:
+            self.reporter.say(f"{what}: {value} ({why})")
         if self.folder:
             self._describe_run(self.folder)
             self.folder.truncate_metrics(self.trainer.num_steps)
@@ -238,12 +239,16 @@ class Session:
     def _keep_best(self, metrics: Mapping[str, float]) -> None:
         """Write best.safetensors if the task's metric improves on all before."""
         name, direction = self.task.metric
-        if name in metrics and better(metrics[name], self.best, direction):
+        if name not in metrics:
+            return
+        # the main process decides: another device may find another last digit
+        if self._on_any(self.folder is not None and better(metrics[name], self.best, direction)):
             self.best = metrics[name]
             self._save("best", metric=self.best)
 
     def _save(self, name: str = "last", **extra: Any) -> None:
         """Write a checkpoint."""
+        tensors = self.trainer.tensors()  # each process may hold a part of them
         if not self.folder:
             return
         state = self.trainer.state() | {
@@ -254,7 +259,7 @@ class Session:
             "versions": versions(),
         }
         path = self.folder.checkpoints / f"{name}.safetensors"
-        save_checkpoint(path, self.trainer.tensors(), state | extra)
+        save_checkpoint(path, tensors, state | extra)
         self.reporter.pause()
 
     def _write_row(self, row: Mapping[str, float]) -> None:

@@ -21,6 +21,9 @@ class Task(Protocol):
     """What the best checkpoint goes by: a key of what `evaluate` returns, and which way is
     better."""
 
+    low_precision: bool
+    """Whether `--precision auto` may take bf16 on a CPU with units for it, as it does on GPUs."""
+
     def facts(self) -> dict[str, Any]:
         """What one must know to use the model beside its data: kept with its weights, as JSON."""
         ...

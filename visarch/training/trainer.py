@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from visarch.performance.choices import arrange_weights, memory_format
+from visarch.training.batches import Batches
 from visarch.training.batchnorm import exact_batchnorm_statistics
 from visarch.training.checkpoint import (
     Checkpoint,
@@ -20,10 +22,12 @@ from visarch.training.checkpoint import (
     optimizer_tensors,
 )
 from visarch.training.config import TrainConfig
+from visarch.training.devices import precision
 from visarch.training.ema import PowerEma
 from visarch.training.guard import BufferSnapshot, Guard, diagnose
 from visarch.training.metrics import Window
 from visarch.training.optimizer import make_optimizer, set_learning_rate
+from visarch.training.processes import share_batch
 from visarch.training.randomness import (
     StepNoise,
     batch_indices,
@@ -32,6 +36,7 @@ from visarch.training.randomness import (
     seed_step,
 )
 from visarch.training.schedule import learning_rate
+from visarch.training.sharding import Blueprint, gather, whole
 from visarch.training.task import Task
 
 if TYPE_CHECKING:
@@ -52,7 +57,11 @@ class Objective(nn.Module):
 
 
 class Trainer:
-    """All that changes while training: weights, buffers, optimizer, average, counters."""
+    """All that changes while training: weights, buffers, optimizer, average, counters.
+
+    Several processes do together what one does with the whole batch; with FSDP each holds a part
+    of weights, average and optimizer.
+    """
 
     def __init__(
         self,
@@ -67,12 +76,26 @@ class Trainer:
         self.split = split
         self.config = config
         self.accelerator = accelerator
-        self.ema = PowerEma(self.model, config.ema) if config.ema else None
+        self.precision = precision(config, accelerator.device, task.low_precision)
+        """The number format, and why."""
+        self.memory_format = memory_format(model, accelerator.device, self.precision.value)
+        """The memory format, and why."""
+        self._batches = Batches(split, accelerator.device, self.memory_format.value)
+        self._blueprint: Blueprint | None = None
+        if accelerator.num_processes > 1:
+            self._blueprint = Blueprint(self.model)
+            share_batch(self.model)
         self._plain_objective = Objective(task, self.model)
-        self._plain_optimizer = make_optimizer(self.model, config)
+        if accelerator.is_fsdp2:  # elsewhere Accelerate does that
+            autocast = accelerator.autocast()
+            self._plain_objective.forward = autocast(self._plain_objective.forward)  # type: ignore[method-assign]
+        else:  # FSDP takes contiguous weights alone
+            arrange_weights(self.model, self.memory_format.value)
+        self._plain_optimizer = make_optimizer(self.model, config, sharded=accelerator.is_fsdp2)
         self.objective, self.optimizer = accelerator.prepare(
             self._plain_objective, self._plain_optimizer
         )
+        self.ema = PowerEma(self.model, config.ema, self._copy) if config.ema else None
         self.snapshot = BufferSnapshot(self.model)
         self.guard = Guard(config.max_bad_steps)
         self.window = Window()
@@ -87,10 +110,20 @@ class Trainer:
         return self.accelerator.device
 
     @property
+    def reasons(self) -> list[tuple[str, str, str]]:
+        """(what, value, why) of what was chosen for speed."""
+        memory_format = str(self.memory_format.value).removeprefix("torch.").removesuffix("_format")
+        return [
+            ("precision", *self.precision),
+            ("memory format", memory_format, self.memory_format.reason),
+        ]
+
+    @property
     def averaged_model(self) -> nn.Module:
         """What is evaluated, sampled and exported: the averaged weights, or the raw ones without
-        an average."""
-        return self.ema.model if self.ema else self.model
+        an average. Where there are several processes, each gets whole weights, and all must ask
+        for them together."""
+        return self._plain(self.ema.model if self.ema else self.model)
 
     def step(self) -> dict[str, float]:
         """Do one step; returns loss, gradient norm, learning rate and the task's scalars, which are
@@ -101,7 +134,7 @@ class Trainer:
         loss, terms = self.objective(*self._inputs())
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self._parameters, self.config.clip or math.inf)
-        values = self._fetch({"loss": loss, "gradient_norm": norm, **terms})
+        values = self._fetch({"loss": loss, "gradient_norm": whole(norm), **terms})
         values["learning_rate"] = rate
 
         good = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
@@ -120,14 +153,23 @@ class Trainer:
         return values
 
     def diagnose_last_step(self, precision: str) -> str:
-        """Run the step just done again and say where its first bad value arose."""
+        """Run the step just done again and say where its first bad value arose.
+
+        Each process looks at its part of the batch, on its own.
+        """
         self.num_steps -= 1
         batch, noise = self._inputs()
+        model = self._plain(self.model)
+
+        def objective() -> tuple[Tensor, dict[str, Tensor]]:
+            with self.accelerator.autocast():
+                return self.task.loss(model, batch, noise)
+
         finding = diagnose(
-            self.model,
-            lambda: self._plain_objective(batch, noise),
+            model,
+            objective,
             batch.images,
-            [self.split.names[index] for index in self._indices().tolist()],
+            [self.split.names[index] for index in self._indices(self.num_steps).tolist()],
             precision=precision,
         )
         self.num_steps += 1
@@ -142,14 +184,17 @@ class Trainer:
         # have no variance
         order = epoch_order(self.config.seed, 0, len(self.split))
         pieces = order.tensor_split(max(1, round(len(order) / self.config.batch_size)))
+        numbers = range(len(pieces))[self.accelerator.process_index :: self._num_processes]
+        batches = self._batches.each(pieces[number] for number in numbers)
         noise = self.noise("statistics")
 
-        def forward(number: int, indices: Tensor) -> object:
-            batch = self.split.read(indices).to(self.device)
-            return self.task.loss(model, batch, noise.fork(number, len(indices)))
+        def forward(number: int, batch: "Batch") -> object:
+            return self.task.loss(model, batch, noise.fork(number, len(batch.images)))
 
         exact_batchnorm_statistics(
-            model, (partial(forward, number, piece) for number, piece in enumerate(pieces))
+            model,
+            (partial(forward, *piece) for piece in zip(numbers, batches, strict=True)),
+            gather=lambda moments: gather_object([moments]),
         )
         return model.eval()
 
@@ -159,10 +204,11 @@ class Trainer:
         return StepNoise(seed, 0, self.config.batch_size, device=self.device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of a checkpoint."""
+        """The tensors of a checkpoint, on the main process; all must ask for them together."""
         averages = module_tensors(self.ema.model, "ema.") if self.ema else {}
         optimizer = optimizer_tensors(self._plain_optimizer, self.model)
-        return module_tensors(self.model, "model.") | averages | optimizer
+        tensors = module_tensors(self.model, "model.") | averages | optimizer
+        return gather(tensors, keep=self.accelerator.is_main_process)
 
     def state(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
@@ -198,35 +244,50 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def release(self) -> None:
-        """Let go of what wraps the model for several processes, before their group ends.
+        """Let go of the thread that reads, and of what wraps the model for several processes.
 
+        This comes before their group ends.
         A DDP that outlives the group is the last to hold it, and ends it without letting go of the
         interpreter, for which gloo's threads may wait: a deadlock.
         """
-        if self.accelerator.num_processes > 1:
+        self._batches.close()
+        if self._num_processes > 1:
             self.objective = self._plain_objective
             self.accelerator.free_memory()
 
+    @property
+    def _num_processes(self) -> int:
+        return self.accelerator.num_processes
+
+    def _plain(self, model: nn.Module) -> nn.Module:
+        """The model, or on several processes one that looks at this process alone, of whole tensors
+        and sharing memory where they were whole."""
+        return self._blueprint.build(model, whole) if self._blueprint else model
+
+    def _copy(self, model: nn.Module) -> nn.Module:
+        """A copy, of which each process holds what it holds of the model."""
+        return (
+            self._blueprint.build(model, torch.clone) if self._blueprint else copy.deepcopy(model)
+        )
+
     def _inputs(self) -> tuple["Batch", StepNoise]:
         """The batch and the noise of the step to come; dropout's generator is set for it, too."""
-        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         seed, step, size = self.config.seed, self.num_steps, self.config.batch_size
-        seed_step(seed, step, rank, self.device)
-        noise = StepNoise(seed, step, size, rank, world_size, self.device)
-        return self.split.read(self._indices()).to(self.device), noise
+        seed_step(seed, step, self.device)
+        rank = self.accelerator.process_index
+        noise = StepNoise(seed, step, size, rank, self._num_processes, self.device)
+        return self._batches.step(step, self._indices, last=step + 1 == self.total_steps), noise
 
-    def _indices(self) -> Tensor:
-        """This process's part of the next global batch."""
-        indices = batch_indices(
-            self.config.seed, self.num_steps, len(self.split), self.config.batch_size
-        )
-        return indices.chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+    def _indices(self, step: int) -> Tensor:
+        """This process's part of the global batch of a step."""
+        indices = batch_indices(self.config.seed, step, len(self.split), self.config.batch_size)
+        return indices.chunk(self._num_processes)[self.accelerator.process_index]
 
     def _fetch(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars from the device, all in one transfer: the one moment a step waits for it."""
         scalars = [value.detach().to(self.device, torch.float32) for value in values.values()]
         stacked = torch.stack(scalars)
-        if self.accelerator.num_processes > 1:
+        if self._num_processes > 1:
             stacked = self.accelerator.reduce(stacked, "mean")
         return dict(zip(values, stacked.tolist(), strict=True))
 

@@ -1,0 +1,91 @@
+"""Which number format and which memory format are fastest here, with the reason for each choice."""
+
+import platform
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from visarch.blocks.normalization import BatchNorm, Normalization
+
+Value = TypeVar("Value")
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}
+
+
+class Choice(NamedTuple, Generic[Value]):
+    """What was chosen, and why, to be printed."""
+
+    value: Value
+    reason: str
+
+
+def precision(device: torch.device, *, low_precision: bool) -> Choice[str]:
+    """fp32 or bf16 for the heavy operations; never fp16, whose small range takes loss scaling.
+
+    Args:
+        device: where to compute.
+        low_precision: whether the task takes bf16 on a CPU, too.
+    """
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bf16", f"{torch.cuda.get_device_name(device)} has units for it")
+        return Choice("fp32", f"{torch.cuda.get_device_name(device)} has no units for bf16")
+    if device.type != "cpu":
+        return Choice("fp32", f"bf16 was not tried on {device.type}")
+    if not low_precision:
+        return Choice("fp32", "this task trains in full precision on a CPU")
+    capabilities = torch.cpu.get_capabilities()
+    units = [name for key, name in _UNITS.items() if capabilities.get(key)]
+    if units:
+        return Choice("bf16", f"this processor has units for it ({' and '.join(units)})")
+    return Choice("fp32", f"this processor ({platform.machine()}) has no units for bf16")
+
+
+def memory_format(
+    model: nn.Module, device: torch.device, precision: str
+) -> Choice[torch.memory_format]:
+    """The order of axes in memory in which a model's images and activations pass fastest.
+
+    Args:
+        model: the network, whose convolutions and norms decide.
+        device: where it computes.
+        precision: fp32, bf16 or fp16.
+    """
+    last = _CHANNELS_LAST.get(max((p.ndim for p in model.parameters()), default=0))
+    if last is None:
+        return Choice(torch.contiguous_format, "no convolution has two or three axes")
+    if device.type == "cuda":
+        return Choice(last, "tensor cores take it without transposing")
+    if device.type != "cpu":
+        return Choice(torch.contiguous_format, f"channels_last was not tried on {device.type}")
+    if precision == "fp32":
+        # it would be up to a quarter faster, but torch sums BatchNorm's variance less exactly then
+        return Choice(torch.contiguous_format, "the most exact on a CPU in fp32")
+    if any(_is_group_norm(module) for module in model.modules()):
+        return Choice(torch.contiguous_format, "torch's GroupNorm is slow in channels_last on CPUs")
+    return Choice(last, f"convolutions are faster so on a CPU in {precision}")
+
+
+def arrange_weights(model: nn.Module, chosen: torch.memory_format) -> None:
+    """Lay a model's weights out in the memory format that was chosen for its activations.
+
+    On a CPU they stay as they are: convolutions pack their weights anew in each step, whatever the
+    layout, while torch's fused optimizers take about twice as long over channels_last.
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    if chosen != torch.contiguous_format and all(w.device.type != "cpu" for w in weights):
+        model.to(memory_format=chosen)  # type: ignore[call-overload]
+
+
+def arrange(images: Tensor, chosen: torch.memory_format) -> Tensor:
+    """Images (b, C, *spatial) in a memory format that has as many axes; others as they are."""
+    if _CHANNELS_LAST.get(images.ndim) == chosen:
+        return images.contiguous(memory_format=chosen)
+    return images
+
+
+def _is_group_norm(module: nn.Module) -> bool:
+    ours = isinstance(module, Normalization) and not isinstance(module, BatchNorm)
+    return ours or isinstance(module, nn.GroupNorm)
