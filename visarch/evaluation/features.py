@@ -70,8 +70,7 @@ def manifold_overlap(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]
     """
     neighbors = max(PRECISION_NEIGHBORS, COVERAGE_NEIGHBORS)
     _check(real, generated, neighbors + 1)
-    center = real.double().mean(0)  # distances do not see it, rounding does
-    real, generated = real.double() - center, generated.double() - center
+    real, generated = real.double(), generated.double()
     real_radii = _squared_radii(real, neighbors)
     generated_radii = _squared_radii(generated, PRECISION_NEIGHBORS)[:, -1]
 
