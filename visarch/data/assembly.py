@@ -109,7 +109,7 @@ def assemble(
         splits={name: split_of(name, own) for name, own in parts.items()},
         classes=classes,
         reasons=reasons,
-        skipped=sorted([*found.skipped, *failed.items()]),
+        skipped=sorted([*found.skipped, *found.left_out, *failed.items()]),
         vector_names=found.vector_names,
     )
 

@@ -48,7 +48,7 @@ def find_csv(path: Path, images: Mapping[str, Path] | None = None) -> Found:
     if not any(splits.values()):
         layout = arrange(sorted(splits))
         found.reasons += [reason for reason in layout.reasons if reason[0] == "split"]
-        found.skipped += layout.left_out.items()
+        found.left_out += layout.left_out.items()
         splits = layout.splits or {name: "" for name in splits if name not in layout.left_out}
     elif "train" not in splits.values():
         found.errors.append(f"{path.name}: no image is in the split train")
@@ -65,7 +65,7 @@ def find_csv(path: Path, images: Mapping[str, Path] | None = None) -> Found:
         if name not in there
     ]
     unlisted = [name for name in images if name not in rows]
-    found.skipped += [(name, f"is not listed in {path.name}") for name in unlisted]
+    found.left_out += [(name, f"is not listed in {path.name}") for name in unlisted]
     if unlisted:
         why = f"images that {path.name} does not list are left out"
         found.reasons.append(("not listed", f"{len(unlisted)}: {some(unlisted)}", why))

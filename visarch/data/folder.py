@@ -8,7 +8,7 @@ from pathlib import Path
 from visarch.data.csvfile import NAMES, find_csv
 from visarch.data.found import Found, Sample, some
 from visarch.data.layout import arrange
-from visarch.data.listing import Listing, list_images
+from visarch.data.listing import READ_ALREADY, Listing, list_images
 from visarch.data.parquet import find_parquet
 from visarch.data.picture import SUFFIXES
 from visarch.errors import UserError
@@ -47,7 +47,8 @@ def find_folder(source: str, known: Collection[str] = (), *, in_order: bool = Fa
         return find_parquet(source, listing.tables, in_order=in_order)
     else:
         raise UserError(_nothing(source, listing))
-    found.skipped += listing.skipped
+    for name, why in listing.skipped:
+        (found.left_out if why == READ_ALREADY else found.skipped).append((name, why))
     found.beside = listing.describe_others()
     if listing.others:
         count = sum(listing.others.values())
@@ -70,7 +71,7 @@ def _by_folders(listing: Listing, known: Collection[str]) -> Found:
         samples,
         why_classes=layout.why_classes,
         reasons=layout.reasons,
-        skipped=list(layout.left_out.items()),
+        left_out=list(layout.left_out.items()),
     )
 
 

@@ -37,6 +37,9 @@ class Found:
     vector_names: tuple[str, ...] | None = None
     reasons: list[Reason] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(file or folder, why) of what should have been used, but cannot be."""
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """(file, why) of what is not meant to be used."""
     errors: list[str] = field(default_factory=list)
     """What must be mended before this can be trained on."""
     beside: str = ""

@@ -29,7 +29,7 @@ def find_hub(source: str) -> Found:
     """
     loaded = attempt(source, lambda datasets, path, name: datasets.load_dataset(path, name))
     splits, left_out = splits_of(loaded, source)
-    found = Found("hub", [], skipped=left_out, by_value=True)
+    found = Found("hub", [], left_out=left_out, by_value=True)
     columns = None
     for split, keys in splits.items():
         for key in keys:

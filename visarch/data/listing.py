@@ -10,6 +10,7 @@ from pathlib import Path
 from visarch.data.picture import SUFFIXES
 
 TABLES = (".csv", ".parquet")
+READ_ALREADY = "is a link to a folder read already"
 
 
 @dataclass
@@ -49,7 +50,7 @@ def list_images(root: Path) -> Listing:
             status = folder.stat()
             identity = (status.st_dev, status.st_ino)
             if identity in seen:
-                listing.skipped.append((_name(folder, root), "is a link to a folder read already"))
+                listing.skipped.append((_name(folder, root), READ_ALREADY))
                 continue
             seen.add(identity)
             if folder != root:

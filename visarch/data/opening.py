@@ -29,7 +29,7 @@ KINDS = (
     "'digits', a folder of images, a .csv file that lists images, an .npz or .npy file, a .parquet "
     "file or a folder of them, or hf:owner/name"
 )
-_ARRAYS = (".npz", ".npy")
+ARRAYS = (".npz", ".npy")
 
 
 def open_data(
@@ -60,7 +60,7 @@ def open_data(
         )
     data = os.fspath(data)
     path = Path(data).expanduser()
-    if path.suffix.lower() in _ARRAYS and path.is_file():
+    if path.suffix.lower() in ARRAYS and path.is_file():
         return open_array(data, image_size=image_size, channels=channels, like=like, known=classes)
     if channels not in (None, 1, 3):
         raise UserError(f"--image-channels is {channels}; images have 1 (gray) or 3 (color).")

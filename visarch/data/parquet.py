@@ -40,7 +40,7 @@ def find_parquet(source: str, files: Mapping[str, Path], *, in_order: bool = Fal
     require("pyarrow")
     splits, left_out = _splits({name: path for name, path in files.items() if _is_parquet(name)})
     columns: Columns | None = None
-    found = Found("parquet", [], skipped=left_out, by_value=True)
+    found = Found("parquet", [], left_out=left_out, by_value=True)
     for split, own in splits.items():
         groups = RowGroups([files[name] for name in own], source)
         if columns is None:

@@ -58,6 +58,10 @@ class Picture:
     """The largest value in the file."""
     notes: tuple[str, ...]
     """What a reader should know."""
+    kind: str
+    """Format and mode of the file, as in "PNG RGBA"."""
+    is_turned: bool
+    """Whether its EXIF data says that it is to be turned, as was done here."""
 
 
 def read_size(file: File) -> tuple[int, ...]:
@@ -71,8 +75,9 @@ def read_size(file: File) -> tuple[int, ...]:
         return _upright_size(image)
 
 
-def read_picture(source: File, size: tuple[int, ...]) -> Picture:
-    """An image file, decoded fully, the right way up, filling (height, width) and center-cropped.
+def read_picture(source: File, size: tuple[int, ...] | None = None) -> Picture:
+    """An image file, decoded fully, the right way up, filling (height, width) and center-cropped;
+    without a size as large as it is.
 
     Raises:
         UnreadableImage: the file is no image, is damaged, or holds values that are no levels.
@@ -81,6 +86,8 @@ def read_picture(source: File, size: tuple[int, ...]) -> Picture:
     _reading.notes = notes
     with opened(source) as file:
         upright_size = _upright_size(file)
+        kind = f"{file.format} {file.mode}"
+        size = size or upright_size
         if _is_animated(file):
             notes.append(ANIMATED)
         if min(file.size) >= 4 * max(size):
@@ -103,7 +110,8 @@ def read_picture(source: File, size: tuple[int, ...]) -> Picture:
     if len(values) == 3 and _is_gray(values[:, 0], tolerance) and _is_gray(values, tolerance):
         values = values[1:2]  # most color pictures were told by their first row
     largest = float(np.asarray(image).max()) if deep else 255.0
-    return Picture(values, upright_size, largest, tuple(dict.fromkeys(notes)))
+    once = tuple(dict.fromkeys(notes))
+    return Picture(values, upright_size, largest, once, kind, turn is not None)
 
 
 def fit(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -66,7 +66,7 @@ def decode(
 ) -> tuple[dict[str, Picture], dict[str, str]]:
     """As `read_pictures`, whatever memory it takes."""
     with warnings_as_notes():
-        return _partition(_in_threads(lambda file: read_picture(file, size), files, progress))
+        return _partition(in_threads(lambda file: read_picture(file, size), files, progress))
 
 
 def read_sizes(
@@ -74,7 +74,7 @@ def read_sizes(
 ) -> tuple[dict[str, Size], dict[str, str]]:
     """Height and width of the files that begin as images do, and why the others are none."""
     with warnings_as_notes():
-        return _partition(_in_threads(read_size, files, progress))
+        return _partition(in_threads(read_size, files, progress))
 
 
 def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
@@ -108,7 +108,7 @@ def _needed(files: Mapping[str, File], size: Size) -> int:
     return 2 * 3 * len(files) * size[0] * size[1]
 
 
-def _in_threads(
+def in_threads(
     read: Callable[[File], Result], files: Mapping[str, File], progress: Progress | None = None
 ) -> Iterator[tuple[str, Result | UnreadableImage]]:
     """What `read` returns or raises for each file, in the order of the files."""

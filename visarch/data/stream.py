@@ -210,11 +210,10 @@ def open_stream(
     Raises:
         UserError: it cannot be opened, or no column holds images.
     """
-    loaded = attempt(source, lambda hf, path, name: hf.load_dataset(path, name, streaming=True))
-    splits, left_out = splits_of(loaded, source)
-    found = Found("hub", [], skipped=left_out)
+    loaded, splits, left_out = _streamed(source)
+    found = Found("hub", [], left_out=left_out)
     (key, *others) = splits.pop("train", None) or splits.pop("")
-    found.skipped += [(other, f"is another split for training than {key}") for other in others]
+    found.left_out += [(other, f"is another split for training than {key}") for other in others]
     training = loaded[key]
     columns = choose_columns(training.features.arrow_schema, source)
     found.classes, found.why_classes = columns.classes, columns.why
@@ -262,6 +261,31 @@ def open_stream(
     names = Numbered(key, len(stream))
     data.splits["train"] = StreamedSplit("train", stream, None, names, stream=stream)
     return data
+
+
+def find_stream(source: str) -> tuple[Found, int, Iterator[Sample]]:
+    """What a data set holds whose samples are streamed, how many there are, and each of them.
+
+    Raises:
+        UserError: it cannot be opened, or no column holds images.
+    """
+    loaded, splits, left_out = _streamed(source)
+    found = Found("hub", [], by_value=True, left_out=left_out)
+    pairs = [(split, key) for split, keys in splits.items() for key in keys]
+    columns = choose_columns(loaded[pairs[0][1]].features.arrow_schema, source)
+    found.classes, found.why_classes = columns.classes, columns.why
+
+    def samples() -> Iterator[Sample]:
+        for split, key in pairs:
+            for number, table in enumerate(_tables(loaded[key])):
+                yield from _samples(columns, table, split, f"{key} {number}")
+
+    return found, sum(_count(source, key, loaded[key]) for _, key in pairs), samples()
+
+
+def _streamed(source: str) -> tuple[Any, dict[str, list[str]], list[tuple[str, str]]]:
+    loaded = attempt(source, lambda hf, path, name: hf.load_dataset(path, name, streaming=True))
+    return loaded, *splits_of(loaded, source)
 
 
 def _count(source: str, key: str, dataset: Any) -> int:
