@@ -46,6 +46,11 @@ VERBS = {
         "learn a Gaussian VAE from images; what is not given is inferred",
         "visarch.cli.train:TrainVAE",
     ),
+    "train classifier": Verb(
+        "--data DATA",
+        "learn to tell classes of images apart; what is not given is inferred",
+        "visarch.cli.train:TrainClassifier",
+    ),
     "train --resume": Verb(
         "RUN",
         "go on with an interrupted run, exactly where it stopped",
@@ -55,6 +60,11 @@ VERBS = {
         "RUN",
         "measure a trained run on held-out data",
         "visarch.cli.evaluate:Evaluate",
+    ),
+    "report": Verb(
+        "RUN [RUN…]",
+        "write the report of a run, or put several runs side by side",
+        "visarch.cli.report:Report",
     ),
     "sample": Verb(
         "RUN -n 64",
@@ -75,6 +85,11 @@ VERBS = {
         "RUN DATA",
         "write the features of every picture to a file",
         "visarch.cli.embed:Embed",
+    ),
+    "check": Verb(
+        "DATA",
+        "read every image fully and report what is wrong",
+        "visarch.cli.check:Check",
     ),
     "describe": Verb(
         "MODEL|RUN",

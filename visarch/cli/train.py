@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visarch.errors import UserError
+from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.config import from_mapping
 from visarch.training.runfolder import CONFIG, read_config
 from visarch.training.vae import VAETrainConfig
@@ -25,7 +26,21 @@ class TrainVAE(VAETrainConfig):
         return train_vae(self)
 
 
-_THING_OF_TASK = {"vae": TrainVAE}
+@dataclass(frozen=True, kw_only=True)
+class TrainClassifier(ClassifierTrainConfig):
+    """Learn to tell classes of images apart: `visarch train classifier --data digits`.
+
+    Everything but --data has a default or is inferred from the data, and printed with the reason.
+    The same command again, with --out RUN, goes on with a run that was interrupted.
+    """
+
+    def main(self) -> int | None:
+        from visarch.training.classifier import train_classifier
+
+        return train_classifier(self)
+
+
+_THING_OF_TASK = {"vae": TrainVAE, "classifier": TrainClassifier}
 
 
 @dataclass(frozen=True, kw_only=True)

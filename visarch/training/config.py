@@ -157,6 +157,8 @@ class TrainConfig:
         self, name: str, *, minimum: float, maximum: float = math.inf, exclusive: bool = False
     ) -> None:
         value = getattr(self, name)
+        if value is None:  # a task may infer it
+            return
         below = value <= minimum if exclusive else value < minimum
         if below or value > maximum or not math.isfinite(value):
             bound = f"above {minimum:g}" if exclusive else f"at least {minimum:g}"

@@ -1,0 +1,334 @@
+"""Training a classifier, from its settings to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import visarch
+from visarch.data import Data, Split, open_data
+from visarch.errors import UserError
+from visarch.training.classifier import ClassifierTrainConfig, Network, train_classifier
+from visarch.training.classifier_defaults import check_classes, kind_of, settle
+from visarch.training.classifier_task import ClassifierTask
+from visarch.training.config import from_mapping, to_yaml
+from visarch.training.randomness import StepNoise
+
+TINY = Network(block="residual", depths=(1, 1), widths=(4, 6))
+
+
+def make_data(
+    shape: tuple[int, ...] = (3, 8, 8),
+    classes: tuple[str, ...] | None = ("cat", "dog", "emu"),
+    count: int = 40,
+) -> Data:
+    images = torch.randint(256, (count, *shape), dtype=torch.uint8)
+    labels = torch.arange(count) % len(classes) if classes else None
+    names = [f"{number}.png" for number in range(count)]
+    split = Split("train", images, labels, names)
+    return Data("x", "folder", shape, 256, {"train": split, "validation": split}, classes)
+
+
+def config(**changes) -> ClassifierTrainConfig:
+    return ClassifierTrainConfig(**({"data": "x", "device": "cpu"} | changes))
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"crop": -1}, "--crop is -1"),
+        ({"zoom": 1.0}, "--zoom is 1.0"),
+        ({"magnitude": 11.0, "randaugment": 1}, "--magnitude is 11"),
+        ({"magnitude": 3.0}, "--magnitude 3 .* add --randaugment 2"),
+        ({"label_smoothing": 1.0}, "--label-smoothing is 1"),
+        ({"flip": "perhaps"}, "--flip is 'perhaps'; it must be one of auto, yes, no"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0"),
+        ({"preset": "huge"}, "resnet50, small"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, answer: str):
+    with pytest.raises(UserError, match=answer):
+        config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"depths": (1, 0)}, r"--depths is \(1, 0\)"),
+        ({"widths": ()}, r"--widths is \(\)"),
+        ({"depths": (1, 1), "widths": (4,)}, "--depths has 2 numbers and --widths 1"),
+        ({"dropout": 1.0}, "--dropout is 1"),
+    ],
+)
+def test_networks_that_there_are_not(changes, answer: str):
+    with pytest.raises(UserError, match=answer):
+        Network(**changes)
+
+
+def test_settings_come_back_from_yaml():
+    settled = settle(config(randaugment=1, model=Network(dropout=0.1)), make_data())
+    read = from_mapping(ClassifierTrainConfig, yaml.safe_load(to_yaml(settled)), place="here")
+    assert read == settled
+
+
+# What is inferred.
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "kind", "changes"),
+    [
+        ((3, 32, 32), ("cat", "dog"), "photographs", ("yes", 4, 0.0, 0.0, 8)),
+        ((3, 32, 32), ("0", "1", "10"), "characters", ("no", 2, 10.0, 0.1, 0)),
+        ((1, 28, 28), ("a", "b"), "characters", ("no", 2, 10.0, 0.1, 0)),
+        ((1, 50, 37), ("sick", "well"), "gray images", ("no", 3, 0.0, 0.0, 0)),
+        ((2, 101), ("0", "1"), "signals", ("no", 6, 0.0, 0.0, 0)),
+        ((1, 5, 6, 7), ("x", "y"), "volumes", ("no", 0, 0.0, 0.0, 0)),
+    ],
+)
+def test_augmentation_goes_by_what_the_images_show(shape, classes, kind: str, changes):
+    data = make_data(shape, classes)
+    assert kind_of(data).name == kind
+    settled = settle(config(), data)
+    inferred = (settled.flip, settled.crop, settled.rotate, settled.zoom, settled.cutout)
+    assert inferred == changes
+    told = {name: value for name, value, _ in data.reasons}
+    assert told["flip"] == settled.flip
+    assert ("crop" in told) == (settled.crop != 0)
+
+
+def test_what_is_given_stays():
+    given = config(
+        flip="no", crop=0, rotate=3.0, zoom=0.0, cutout=5, learning_rate=0.7, weight_decay=0.0
+    )
+    data = make_data()
+    settled = settle(given, data)
+    for name in ("flip", "crop", "rotate", "zoom", "cutout", "learning_rate", "weight_decay"):
+        assert getattr(settled, name) == getattr(given, name)
+    assert not {"flip", "crop", "rotate", "learning rate"} & {name for name, _, _ in data.reasons}
+
+
+def test_settling_twice_is_settling_once():
+    settled = settle(config(randaugment=2), make_data())
+    data = make_data()
+    assert settle(settled, data) == settled
+    assert data.reasons == []
+
+
+def test_the_default_network_is_small_on_a_cpu_and_goes_by_the_sides():
+    settled = settle(config(), make_data())
+    assert (settled.preset, settled.model.widths) == ("small", (32, 64, 128, 256))
+    assert settled.model.stem == "small"
+    assert settle(config(), make_data((3, 96, 80), count=3)).model.stem == "large"
+    mixed = settle(config(model=Network(widths=(8, 8, 8, 8))), make_data())
+    assert (mixed.model.widths, mixed.model.block) == ((8, 8, 8, 8), "residual")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "rate"),
+    [("sgd", 128, 0.1), ("sgd", 512, 0.4), ("adamw", 512, 4e-3)],
+)
+def test_the_learning_rate_goes_by_optimizer_and_batch(
+    optimizer: str, batch_size: int, rate: float
+):
+    settled = settle(config(optimizer=optimizer, batch_size=batch_size), make_data())
+    assert settled.learning_rate == pytest.approx(rate)
+
+
+def test_the_length_goes_by_the_number_of_images():
+    lengths = [
+        settle(config(batch_size=8), make_data(count=count)).steps for count in (3, 40, 4000)
+    ]
+    assert lengths == [200, 500, 7500]
+    assert settle(config(time="3m"), make_data()).steps is None
+
+
+# Classes.
+
+
+def test_without_labels_one_is_told_what_to_do():
+    with pytest.raises(UserError, match=r"no labels.*sub-folder.*CSV.*npz.*train vae"):
+        check_classes(make_data(classes=None))
+
+
+def test_one_class_is_not_enough():
+    with pytest.raises(UserError, match="one class, 'cat'"):
+        check_classes(make_data(classes=("cat",)))
+
+
+def test_classes_of_unequal_sizes_are_remarked_on():
+    data = make_data(count=40)
+    assert check_classes(data) == ("cat", "dog", "emu")
+    assert data.reasons == []
+    data.splits["train"].labels[:] = torch.tensor([2] * 36 + [0] * 3 + [1])
+    check_classes(data)
+    assert data.reasons[0][:2] == ("class sizes", "36 images of emu, 1 of dog")
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "answer"),
+    [
+        ({"randaugment": 1}, (1, 30), "--randaugment 1 is for images"),
+        ({"rotate": 5.0}, (1, 30), "--rotate 5 .* signals"),
+        ({"mixup": 0.2, "batch_size": 5}, (3, 8, 8), "--batch-size 5 gives each process 5"),
+    ],
+)
+def test_what_does_not_fit_the_samples_is_refused(changes, shape, answer: str):
+    with pytest.raises(UserError, match=answer):
+        settle(config(**changes), make_data(shape))
+
+
+# The task.
+
+AUGMENTATIONS = {
+    "none": {"crop": 0, "flip": "no", "cutout": 0},
+    "default": {},
+    "turned": {"rotate": 20.0, "zoom": 0.2},
+    "much": {"randaugment": 2, "mixup": 0.4, "cutout": 3},
+}
+
+
+def make_task(data: Data, **changes) -> ClassifierTask:
+    return ClassifierTask(settle(config(model=TINY, **changes), data), data)
+
+
+@pytest.mark.parametrize("changes", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_see_what_one_does(changes, processes: int):
+    data = make_data(count=8)
+    task = make_task(data, **changes)
+    images, targets = data.splits["train"].images, torch.eye(8)
+    whole = task.augment(images, targets, StepNoise(0, 3, 8))
+    parts = [
+        task.augment(part, target, StepNoise(0, 3, 8, rank, processes))
+        for rank, (part, target) in enumerate(
+            zip(images.chunk(processes), targets.chunk(processes), strict=True)
+        )
+    ]
+    for together, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(pieces), together, rtol=0, atol=1e-6)
+
+
+def test_without_augmentation_images_come_through_as_they_are():
+    data = make_data()
+    task = make_task(data, **AUGMENTATIONS["none"])
+    images = data.splits["train"].images
+    x, _ = task.augment(images, torch.eye(40), StepNoise(0, 0, 40))
+    assert torch.equal(x, (images + 0.5) / 256)
+
+
+def test_augmentation_keeps_the_memory_format():
+    data = make_data()
+    images = data.splits["train"].images.contiguous(memory_format=torch.channels_last)
+    for changes in AUGMENTATIONS.values():
+        x, _ = make_task(data, **changes).augment(images, torch.eye(40), StepNoise(0, 0, 40))
+        assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_loss_is_the_cross_entropy(training: bool):
+    data = make_data()
+    task = make_task(data, **AUGMENTATIONS["none"])
+    model = visarch.ResNet(visarch.ResNetConfig(3, 3, depths=(1,), widths=(4,))).train(training)
+    batch = data.splits["train"].read(torch.arange(10))
+    loss, told = task.loss(model, batch, StepNoise(0, 0, 10))
+    logits = model((batch.images + 0.5) / 256)
+    expected = torch.nn.functional.cross_entropy(logits, batch.labels, label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
+    assert float(told["accuracy"]) == pytest.approx(
+        float((logits.argmax(1) == batch.labels).float().mean())
+    )
+
+
+# Whole runs.
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ClassifierTrainConfig:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    images = rng.integers(0, 90, (60, 9, 7, 3)) + 80 * (labels[:, None, None, None] == range(3))
+    names = np.array(["cat", "dog", "emu"])[labels]
+    np.savez(tmp_path / "images.npz", images=images.astype(np.uint8), labels=names)
+    return config(
+        data=str(tmp_path / "images.npz"),
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch_size=8,
+        warmup_steps=2,
+        checkpoint_every=2,
+        precision="fp32",
+        model=TINY,
+    )
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_run_learns_and_leaves_what_it_found(settings: ClassifierTrainConfig, capsys):
+    settings = replace(settings, steps=80, learning_rate=0.05, checkpoint_every=0)
+    assert train_classifier(settings) == 0
+    run = Path(settings.out or "")
+    found = json.loads((run / "evaluation.json").read_text())["metrics"]["validation"]
+    assert found["accuracy"] == 1
+    assert {path.stem for path in (run / "samples").glob("step-000080-*.png")} >= {
+        "step-000080-confusion",
+        "step-000080-reliability",
+        "step-000080-examples",
+    }
+    assert (run / "report.html").stat().st_size > 10_000
+    said = capsys.readouterr().out
+    assert "validation: 100.00% of" in said
+    assert "visarch predict" in said
+    model = visarch.load(run)
+    assert (model.config.num_classes, model.config.widths) == (3, (4, 6))
+    assert yaml.safe_load((run / "config.yaml").read_text())["weight_decay"] == 5e-4
+
+
+@pytest.mark.parametrize("changes", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_a_resumed_run_is_the_same_byte_for_byte(
+    changes, settings: ClassifierTrainConfig, tmp_path
+):
+    settings = replace(settings, decay="constant", sample_every=0, **changes)
+    train_classifier(settings)
+    other = replace(settings, out=str(tmp_path / "other"))
+    train_classifier(replace(other, steps=2))
+    train_classifier(other)
+    assert weights(tmp_path / "run") == weights(tmp_path / "other")
+
+
+@pytest.mark.parametrize("shape", [(2, 101), (5, 12, 9), (1, 4, 5, 6)])
+def test_signals_and_volumes_of_any_number_of_channels(shape, settings, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    key = {2: "signals", 3: "images", 4: "volumes"}[len(shape)]
+    values = np.moveaxis(rng.normal(size=(30, *shape)).astype(np.float32), 1, -1)
+    np.savez(tmp_path / "images.npz", **{key: values}, labels=np.arange(30) % 2)
+    assert train_classifier(settings) == 0
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
+
+
+def test_fine_tuning_takes_the_network_and_makes_the_last_layer_anew(settings, tmp_path, capsys):
+    train_classifier(settings)
+    images = open_data(settings.data).splits["train"].images.numpy()
+    two = tmp_path / "two.npz"
+    np.savez(two, images=np.moveaxis(images, 1, -1), labels=np.arange(len(images)) % 2)
+    first = str(tmp_path / "run")
+    capsys.readouterr()
+    tuned = replace(
+        settings, data=str(two), out=str(tmp_path / "tuned"), init=first, model=Network()
+    )
+    assert train_classifier(tuned) == 0
+    said = capsys.readouterr().out
+    assert f"widths: 4 6 (that of {first})" in said
+    assert "a tenth because it starts from trained weights" in said
+    assert "classifier.weight, classifier.bias start anew" in said
+    assert visarch.load(tmp_path / "tuned").config.num_classes == 2

@@ -1,0 +1,134 @@
+"""The classifier as a task: cross-entropy on augmented images, its metrics, and its mistakes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from visarch.data import Batch, Data, Split, to_unit
+from visarch.data.augmentation import (
+    Padding,
+    affine,
+    cutout,
+    flip,
+    mixing_weights,
+    mixup,
+    shift,
+    turn_and_zoom,
+)
+from visarch.data.randaugment import OPERATIONS, rand_augment
+from visarch.inference.classifier import measure
+from visarch.models.resnet import ResNet
+from visarch.objectives.classification import cross_entropy, is_correct, smooth_targets
+from visarch.pictures import beside
+from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
+from visarch.training.classifier import ClassifierTrainConfig
+from visarch.training.classifier_defaults import kind_of
+from visarch.training.randomness import StepNoise, batch_indices, derive_seed
+
+_GRAY = 0.5
+_MISTAKES, _EXAMPLES = 40, 32
+
+
+class ClassifierTask:
+    """Minimise the cross-entropy of smoothed targets on augmented images."""
+
+    name = "classifier"
+    metric: tuple[str, Literal["min", "max"]] = ("accuracy", "max")
+    low_precision = True
+
+    def __init__(self, config: ClassifierTrainConfig, data: Data) -> None:
+        assert data.classes is not None
+        self.config, self.classes, self.levels = config, data.classes, data.levels
+        # beyond its edge a photograph goes on, and so does the paper that a character stands on
+        self.padding: Padding = "mirror" if kind_of(data).name == "photographs" else "edge"
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def loss(
+        self, model: nn.Module, batch: Batch, noise: StepNoise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropy in nats; while training, of augmented images."""
+        assert batch.labels is not None
+        targets = smooth_targets(batch.labels, len(self.classes), self.config.label_smoothing)
+        if model.training:
+            x, targets = self.augment(batch.images, targets, noise)
+        else:
+            x = to_unit(batch.images, self.levels)
+        logits = model(x).float()
+        accuracy = is_correct(logits.detach(), targets).float().mean()
+        return cross_entropy(logits, targets).mean(), {"accuracy": accuracy}
+
+    def augment(self, images: Tensor, targets: Tensor, noise: StepNoise) -> tuple[Tensor, Tensor]:
+        """Images as they are stored, changed at random and on the unit scale; and their targets.
+
+        Shapes: images (b, C, *spatial), targets (b, K) → as both.
+        """
+        config, ndim = self.config, images.ndim - 2
+        x = to_unit(self._moved(images, noise), self.levels)
+        if config.randaugment:
+            choices = noise.integers(len(OPERATIONS), config.randaugment)
+            signs = 2 * noise.integers(2, config.randaugment) - 1
+            x = rand_augment(x, choices, signs, config.magnitude or 0.0)
+        if config.cutout:
+            x = cutout(x, noise.uniform(ndim), config.cutout, _GRAY)
+        if config.mixup:
+            x, targets = mixup(x, targets, mixing_weights(config.mixup, noise.uniform(2)))
+        # augmentation may have lost the memory format that suits the model
+        return torch.empty_like(images, dtype=x.dtype).copy_(x), targets
+
+    def _moved(self, images: Tensor, noise: StepNoise) -> Tensor:
+        """Shifted, turned, zoomed and mirrored."""
+        config, ndim = self.config, images.ndim - 2
+        reach = config.crop or 0
+        if reach or config.rotate or config.zoom:
+            offsets = noise.integers(2 * reach + 1, ndim) - reach
+        if config.rotate or config.zoom:
+            planes = ndim * (ndim - 1) // 2
+            most = math.radians(config.rotate or 0.0)
+            angles = most * (2 * noise.uniform(planes) - 1)
+            zooms = math.log1p(config.zoom or 0.0) * (2 * noise.uniform() - 1)
+            images = affine(images, turn_and_zoom(angles, zooms, ndim), offsets, self.padding)
+        elif reach:
+            images = shift(images, offsets, self.padding)
+        if config.flip == "yes":
+            images = flip(images, noise.integers(2).bool())
+        return images
+
+    def evaluate(self, model: nn.Module, split: Split, noise: StepNoise) -> dict[str, float]:
+        """Accuracy and its companions; nothing for a split without labels."""
+        assert isinstance(model, ResNet)
+        return {} if split.labels is None else dict(measure(model, split, self.levels))
+
+    def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
+        """What is confused, how sure it is of what, the surest mistakes, and what training sees."""
+        assert isinstance(model, ResNet)
+        pictures = {"examples": self._examples(data.splits["train"])}
+        labelled = [split for split in data.splits.values() if split.labels is not None]
+        split = labelled[-1]  # test, or validation; where neither has labels, training
+        measured = measure(model, split, self.levels)
+        pictures["confusion"] = confusion_chart(measured.confusion, self.classes)
+        pictures["reliability"] = reliability_chart(measured.reliability)
+        positions = measured.mistakes(_MISTAKES)
+        if len(positions):
+            pictures["mistakes"] = mistakes_picture(
+                to_unit(split.read(positions).images, self.levels),
+                measured.labels[positions],
+                measured.predictions[positions],
+                measured.confidences[positions],
+                self.classes,
+            )
+        return pictures
+
+    def _examples(self, split: Split) -> Image.Image:
+        """The first images of the training, above what augmentation makes of them."""
+        indices = batch_indices(self.config.seed, 0, len(split), _EXAMPLES)
+        images = split.read(indices).images
+        noise = StepNoise(derive_seed("examples", self.config.seed), 0, _EXAMPLES)
+        changed, _ = self.augment(images, images.new_zeros(len(images), 1).float(), noise)
+        return beside(to_unit(images, self.levels), changed)
