@@ -161,8 +161,8 @@ class FeatureMeasurement:
     def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
         """Normal intervals around the values: for what this metric is on average **at this N**.
 
-        Only that of FD∞ is for the distance itself, as far as its bias goes with 1/N. Where chance alone moves a metric, as FD
-        between equal sets, they are wider than need be.
+        Only that of FD∞ is for the distance itself, as far as its bias goes with 1/N. Where chance
+        alone moves a metric, as FD between equal sets, they are wider than need be.
         """
         width = NormalDist().inv_cdf((1 + level) / 2)
         errors = self.standard_errors()
