@@ -84,22 +84,28 @@ class Run(Generic[M]):
         return cast("Run[N]", self)
 
     def open_data(
-        self, data: str | None = None, progress: Progress = lambda done, total: None
+        self,
+        data: str | None = None,
+        progress: Progress = lambda done, total: None,
+        *,
+        labelled: bool = False,
     ) -> Data:
-        """Data prepared as the model's own was; by default what it was trained on.
+        """Data prepared as the model's own was; by default what it was trained on. Where it has to
+        be `labelled`, its labels are positions among the model's classes.
 
         Raises:
             UserError: there is no such data, or nothing in it can be used.
         """
+        classes = self.classes if labelled else None
         if data is not None:
-            return open_data(data, like=self.preparation, progress=progress)
+            return open_data(data, like=self.preparation, classes=classes, progress=progress)
         if self.data is None:
             raise UserError(
                 f"{self.source} is a model without its run folder, so that it is not known what "
                 "it was trained on: say which data to take."
             )
         try:
-            return open_data(self.data, like=self.preparation, progress=progress)
+            return open_data(self.data, like=self.preparation, classes=classes, progress=progress)
         except UserError as error:
             raise UserError(
                 f"{error} This is what {self.source} was trained on: say where it is now, or "
@@ -160,7 +166,9 @@ def load_run(source: str, device: str = "auto") -> Run[nn.Module]:
         return _model_on_its_own(source, model, facts)
     description = _read_json(folder / DATA)
     try:
-        run = _told(source, model, description | {"settings": facts.get("settings", {})})
+        vectors = description["vectors"] or {}
+        told = {"settings": facts.get("settings"), "vector_names": vectors.get("names")}
+        run = _told(source, model, {**description, **told})
         return replace(
             run,
             folder=folder,

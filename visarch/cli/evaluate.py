@@ -67,6 +67,8 @@ class Evaluate:
     importance_samples: int | None = None
     """VAE: K, posterior samples of each image for the importance-weighted bound; 0 leaves it out,
     by default 64."""
+    mirrored: bool = False
+    """Classifier: average the answers to each image and to its mirror image."""
     json: bool = False
     """Print the results as JSON."""
     device: str = "auto"
@@ -84,9 +86,9 @@ class Evaluate:
         from visarch.terminal import note_skipped, print_table, progress
 
         run = load_run(self.run, self.device)
-        refuse_foreign(self, run.task, {"importance_samples": "vae"})
+        refuse_foreign(self, run.task, {"importance_samples": "vae", "mirrored": "classifier"})
         with progress("reading images") as tell:
-            data = run.open_data(self.data, tell)
+            data = run.open_data(self.data, tell, labelled=run.task == "classifier")
         note_skipped(data)
         split = self._choose_split(data)
         trained_on = run.is_trained_on(data)
@@ -132,9 +134,11 @@ class Evaluate:
 
 def _measure(question: Question) -> Findings:
     """What the run's task has to say."""
+    from visarch.cli.evaluate_classifier import evaluate_classifier
     from visarch.cli.evaluate_vae import evaluate_vae
 
-    return {"vae": evaluate_vae}[question.run.task](question)
+    measures = {"vae": evaluate_vae, "classifier": evaluate_classifier}
+    return measures[question.run.task](question)
 
 
 def _remarks(run: Run[nn.Module], data: Data, trained_on: bool, known: bool) -> list[str]:

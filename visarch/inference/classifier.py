@@ -6,15 +6,18 @@ Images go in as a split holds them; what comes out lies on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split, to_unit
 from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
 from visarch.models.resnet import ResNet
+from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
 
+SHOWN_MISTAKES = 40
 _BATCH = 250
 _MOST_PIXELS = 2**20
 """Of a batch: what a network keeps of large images must fit into memory, too."""
@@ -75,6 +78,27 @@ def measure(
         raise ValueError(f"the split {split.name} has no labels to measure a classifier by")
     answers = logits(model, split, levels, mirrored=mirrored, progress=progress)
     return measure_classifier([(answers, split.labels)])
+
+
+def pictures(
+    measured: ClassifierMeasurement, split: Split, levels: int | None, classes: Sequence[str]
+) -> dict[str, Image]:
+    """What is confused with what, how sure the classifier is of it, and, if there are mistakes, the
+    surest of them."""
+    found = {
+        "confusion": confusion_chart(measured.confusion, classes),
+        "reliability": reliability_chart(measured.reliability),
+    }
+    positions = measured.mistakes(SHOWN_MISTAKES)
+    if len(positions):
+        found["mistakes"] = mistakes_picture(
+            to_unit(split.read(positions).images, levels),
+            measured.labels[positions],
+            measured.predictions[positions],
+            measured.confidences[positions],
+            classes,
+        )
+    return found
 
 
 def _answer(model: ResNet, x: Tensor, mirrored: bool) -> Tensor:

@@ -21,17 +21,16 @@ from visarch.data.augmentation import (
     turn_and_zoom,
 )
 from visarch.data.randaugment import OPERATIONS, rand_augment
-from visarch.inference.classifier import measure
+from visarch.inference.classifier import measure, pictures
 from visarch.models.resnet import ResNet
 from visarch.objectives.classification import cross_entropy, is_correct, smooth_targets
 from visarch.pictures import beside
-from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
 from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.classifier_defaults import kind_of
 from visarch.training.randomness import StepNoise, batch_indices, derive_seed
 
 _GRAY = 0.5
-_MISTAKES, _EXAMPLES = 40, 32
+_EXAMPLES = 32
 
 
 class ClassifierTask:
@@ -108,22 +107,11 @@ class ClassifierTask:
     def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
         """What is confused, how sure it is of what, the surest mistakes, and what training sees."""
         assert isinstance(model, ResNet)
-        pictures = {"examples": self._examples(data.splits["train"])}
         labelled = [split for split in data.splits.values() if split.labels is not None]
         split = labelled[-1]  # test, or validation; where neither has labels, training
         measured = measure(model, split, self.levels)
-        pictures["confusion"] = confusion_chart(measured.confusion, self.classes)
-        pictures["reliability"] = reliability_chart(measured.reliability)
-        positions = measured.mistakes(_MISTAKES)
-        if len(positions):
-            pictures["mistakes"] = mistakes_picture(
-                to_unit(split.read(positions).images, self.levels),
-                measured.labels[positions],
-                measured.predictions[positions],
-                measured.confidences[positions],
-                self.classes,
-            )
-        return pictures
+        examples = {"examples": self._examples(data.splits["train"])}
+        return examples | pictures(measured, split, self.levels, self.classes)
 
     def _examples(self, split: Split) -> Image.Image:
         """The first images of the training, above what augmentation makes of them."""
