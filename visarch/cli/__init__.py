@@ -51,6 +51,11 @@ VERBS = {
         "learn to tell classes of images apart; what is not given is inferred",
         "visarch.cli.train:TrainClassifier",
     ),
+    "train diffusion": Verb(
+        "--data DATA",
+        "learn to make images out of noise; what is not given is inferred",
+        "visarch.cli.train:TrainDiffusion",
+    ),
     "train --resume": Verb(
         "RUN",
         "go on with an interrupted run, exactly where it stopped",
@@ -65,6 +70,11 @@ VERBS = {
         "RUN [RUN…]",
         "write the report of a run, or put several runs side by side",
         "visarch.cli.report:Report",
+    ),
+    "predict": Verb(
+        "RUN IMAGE…",
+        "say which classes images are of, with probabilities",
+        "visarch.cli.predict:Predict",
     ),
     "sample": Verb(
         "RUN -n 64",

@@ -8,6 +8,7 @@ from pathlib import Path
 from visarch.errors import UserError
 from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.config import from_mapping
+from visarch.training.diffusion import DiffusionTrainConfig
 from visarch.training.runfolder import CONFIG, read_config
 from visarch.training.vae import VAETrainConfig
 
@@ -40,7 +41,21 @@ class TrainClassifier(ClassifierTrainConfig):
         return train_classifier(self)
 
 
-_THING_OF_TASK = {"vae": TrainVAE, "classifier": TrainClassifier}
+@dataclass(frozen=True, kw_only=True)
+class TrainDiffusion(DiffusionTrainConfig):
+    """Learn to make images out of noise: `visarch train diffusion --data digits`.
+
+    Everything but --data has a default or is inferred from the data, and printed with the reason.
+    The same command again, with --out RUN, goes on with a run that was interrupted.
+    """
+
+    def main(self) -> int | None:
+        from visarch.training.diffusion import train_diffusion
+
+        return train_diffusion(self)
+
+
+_THING_OF_TASK = {"vae": TrainVAE, "classifier": TrainClassifier, "diffusion": TrainDiffusion}
 
 
 @dataclass(frozen=True, kw_only=True)

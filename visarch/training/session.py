@@ -344,7 +344,7 @@ class Session:
         """What is kept with the model: its task, its data short of the samples, and the seed."""
         described = self.data.describe()
         of_data = {key: described.get(key) for key in ("source", "preparation", "classes")}
-        of_data["vector_names"] = described.get("vector_names")
+        of_data["vector_names"] = (described.get("vectors") or {}).get("names")
         return {
             "task": self.task.name,
             **of_data,

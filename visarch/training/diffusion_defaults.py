@@ -1,0 +1,176 @@
+"""What the settings of a diffusion model leave open, settled by its data, each with the reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from visarch.data import Data
+from visarch.data.preparation import times
+from visarch.errors import UserError
+from visarch.models.config import UNetConfig
+from visarch.training.classifier_defaults import kind_of
+from visarch.training.config import spelled, with_preset
+from visarch.training.devices import processes
+from visarch.training.diffusion import DiffusionTrainConfig
+from visarch.training.launch import with_length
+
+_STEPS = {"small": 3000, "unet": 100_000}
+_FEW_IMAGES = 10_000
+_WIDTHS = (32, 64, 128)
+"""Of the small preset; below these, each level has the last."""
+_LOWEST_SIDE = 8
+"""The small preset has as many levels as it takes for the lowest to be no larger."""
+_SHIFTED_ABOVE = 64
+"""Sides above which the schedule is shifted, as in Hoogeboom et al. 2023."""
+_EVALUATIONS, _ANCESTRAL_STEPS = 20, 250
+_EXAMPLES = 8
+
+
+def settle(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
+    """The settings with nothing left open; adds the reasons to those of the data.
+
+    What is settled already stays, so that settings that come from a run stay what they were.
+
+    Raises:
+        UserError: some settings do not fit the data, or each other.
+    """
+    if config.preset is None:
+        preset, why = _preset(config, data)
+        config, reasons = with_preset(replace(config, preset=preset))
+        data.reasons += [("preset", preset, why), *reasons]
+    config = _condition(config, data)
+    config = replace(config, model=replace(config.model, **_network(config, data)))
+    changed: dict[str, Any] = {}
+    if config.flip == "auto":
+        kind = kind_of(data)
+        changed["flip"] = "yes" if kind.flip else "no"
+        data.reasons.append(("flip", changed["flip"], kind.why))
+    if config.guidance is None:
+        labelled = takes_labels(config, data) and config.label_dropout > 0
+        changed["guidance"] = 1.0 if labelled else 0.0
+        why = "towards the label" if labelled else "there is no label to be guided to"
+        data.reasons.append(("guidance", f"{changed['guidance']:g}", why))
+    config = replace(config, **changed)
+    if config.sampling_steps is None:
+        steps, why = _sampling_steps(config)
+        config = replace(config, sampling_steps=steps)
+        data.reasons.append(("sampling steps", str(steps), why))
+    if shift := log_snr_shift(data):
+        why = f"added to the log-SNR: the sides are {times(data.shape[1:])}, above {_SHIFTED_ABOVE}"
+        data.reasons.append(("schedule", f"{shift:.2f}", why))
+    return with_length(config, data, _STEPS[config.preset or "small"])
+
+
+def takes_labels(config: DiffusionTrainConfig, data: Data) -> bool:
+    """Whether the network is told labels."""
+    return config.conditional != "no" and _has_labels(data)
+
+
+def takes_vectors(config: DiffusionTrainConfig, data: Data) -> bool:
+    """Whether the network is told vectors."""
+    return config.conditional != "no" and data.splits["train"].vectors is not None
+
+
+def unet_config(config: DiffusionTrainConfig, data: Data) -> UNetConfig:
+    """The network that settled settings speak of, for images of this shape."""
+    channels = data.shape[0]
+    return UNetConfig(
+        in_channels=channels,
+        out_channels=2 * channels if config.learned_variance else None,
+        ndim=len(data.shape) - 1,  # type: ignore[arg-type]
+        **vars(config.model),
+    )
+
+
+def log_snr_shift(data: Data) -> float:
+    """2 log(64 / side) for sides above 64: large images take more noise to hide as much of them.
+
+    Source: Hoogeboom et al. 2023, section 3.1.
+    """
+    sides = data.shape[1:]
+    side = math.prod(sides) ** (1 / len(sides))
+    return min(0.0, 2 * math.log(_SHIFTED_ABOVE / side))
+
+
+def examples(config: DiffusionTrainConfig, data: Data) -> list[tuple[int, tuple[float, ...]]]:
+    """Labels and vectors of held-out images, evenly spread: what is asked for by default."""
+    from visarch.inference.splits import held_out, spread
+
+    split = held_out(data)
+    positions = spread(len(split), _EXAMPLES)
+    assert split.vectors is not None
+    labels = [-1] * len(split) if split.labels is None else split.labels.tolist()
+    return [(labels[place], tuple(split.vectors[place].tolist())) for place in positions]
+
+
+def _preset(config: DiffusionTrainConfig, data: Data) -> tuple[Any, str]:
+    device, count = processes(config).device, len(data.splits["train"])
+    if device.type == "cpu":
+        return "small", "this trains on a CPU"
+    if count < _FEW_IMAGES:
+        return "small", f"{count:,} images are few"
+    return "unet", f"this trains on {device}, on {count:,} images"
+
+
+def _has_labels(data: Data) -> bool:
+    return data.splits["train"].labels is not None and len(data.classes or ()) > 1
+
+
+def _condition(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
+    """Whether the network is told what an image is of."""
+    there = []
+    if _has_labels(data):
+        there.append(f"labels of {len(data.classes or ())} classes")
+    if data.splits["train"].vectors is not None:
+        there.append(f"vectors of {len(data.vector_names or ())} numbers")
+    if config.conditional == "yes" and not there:
+        raise UserError(
+            f"--conditional yes: the training images in {data.source!r} have neither vectors nor "
+            "labels of several classes. Leave it out, or sort the images into a sub-folder for "
+            "each class."
+        )
+    if not there and config.guidance:
+        raise UserError(
+            f"--guidance {config.guidance:g} leads towards a label, and the training images in "
+            f"{data.source!r} have none: leave it out."
+        )
+    if config.conditional != "auto":
+        return config
+    why = f"the images have {' and '.join(there)}" if there else "there is nothing to tell of them"
+    data.reasons.append(("conditional", "yes" if there else "no", why))
+    return replace(config, conditional="yes" if there else "no")
+
+
+def _network(config: DiffusionTrainConfig, data: Data) -> dict[str, Any]:
+    """What is left open of the network."""
+    given, settled = config.model, dict[str, Any]()
+    widths = given.widths
+    if widths is None:
+        levels = 2
+        while math.ceil(max(data.shape[1:]) / 2 ** (levels - 1)) > _LOWEST_SIDE:
+            levels += 1
+        if given.attends is not None:
+            levels = len(given.attends)
+        settled["widths"] = widths = (_WIDTHS + _WIDTHS[-1:] * levels)[:levels]
+        why = f"{levels} levels for images of {times(data.shape[1:])}"
+        data.reasons.append(("widths", spelled(widths), why))
+    if given.attends is None:
+        settled["attends"] = (False,) * (len(widths) - 1) + (True,)
+        data.reasons.append(("attends", spelled(settled["attends"]), "the lowest level alone"))
+    groups = math.gcd(given.num_groups or 1, *widths)
+    if given.num_groups is not None and groups != given.num_groups:
+        raise UserError(
+            f"--num-groups is {given.num_groups}; it must divide all of --widths "
+            f"{spelled(widths)}: {groups} does."
+        )
+    return settled
+
+
+def _sampling_steps(config: DiffusionTrainConfig) -> tuple[int, str]:
+    if config.sampler == "ddpm":
+        return _ANCESTRAL_STEPS, "ddpm takes many"
+    evaluations = _EVALUATIONS // 2 if config.guidance else _EVALUATIONS
+    steps = (evaluations + 1) // 2 if config.sampler == "heun" else evaluations
+    return steps, f"they take at most {_EVALUATIONS} evaluations of the network"
