@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 from visarch.data.found import Found, Sample, some, split_counts
 from visarch.data.layout import arrange
@@ -34,6 +35,12 @@ def find_csv(path: Path, images: Mapping[str, Path] | None = None) -> Found:
     rows = _by_file(sheet, folder)
     if images is None:
         images = _beside(rows, folder)
+    # Accents are often spelt otherwise in a table than by the file system it describes.
+    spelt = {normalize("NFC", name): name for name in images}
+    rows = {
+        name if name in images else spelt.get(normalize("NFC", name), name): row
+        for name, row in rows.items()
+    }
     there = {name for name in rows if name in images or (folder / name).is_file()}
     if rows and not there:
         raise UserError(_none_there(path, rows))

@@ -105,36 +105,37 @@ def attempt(source: str, load: Callable[[Any, str, str | None], Result]) -> Resu
     name = None
     if not Path(path).expanduser().exists() and ":" in path:
         path, _, name = path.rpartition(":")
-    if Path(path).expanduser().exists():
+    local = bool(path) and Path(path).expanduser().exists()
+    if local:
         path = str(Path(path).expanduser())
-    if not path or (path.count("/") != 1 and not Path(path).exists()):
+    elif path.count("/") != 1:
         raise UserError(
-            f"{source!r} names no data set; write hf:owner/name, or hf:owner/name:config"
+            f"{source!r} names no data set; write hf:owner/name, or hf:owner/name:config."
         )
     try:
         return load(datasets, path, name)
     except UserError:
         raise
     except Exception as error:  # the package raises nearly anything, from many libraries
-        raise UserError(
-            f"{source!r} cannot be opened: {_explain(datasets, error, name)}"
-        ) from error
+        text = " ".join(f"{error}".split()).rstrip(".") or type(error).__name__
+        advice = _advice(datasets, error, text, local)
+        raise UserError(f"{source!r} cannot be opened: {text}.{advice}") from error
 
 
-def _explain(datasets: Any, error: Exception, name: str | None) -> str:
-    text = " ".join(f"{error}".split()) or type(error).__name__
-    if "OfflineMode" in text or datasets.config.HF_HUB_OFFLINE:
+def _advice(datasets: Any, error: Exception, text: str, local: bool) -> str:
+    """What could be done about an error of the package."""
+    if "BuilderConfig" in text or "Config name is missing" in text:
+        return " A configuration is written behind a colon: hf:owner/name:config."
+    if local:
+        return ""
+    if datasets.config.HF_HUB_OFFLINE:
         return (
-            f"{text.rstrip('.')}. HF_HUB_OFFLINE keeps everything off the network: only data sets "
-            "that were opened before can be."
+            " HF_HUB_OFFLINE keeps everything off the network: only data sets that were opened "
+            "before can be."
         )
     if isinstance(error, (ConnectionError, TimeoutError)):
         return (
-            f"{text.rstrip('.')}. Is there a network? A data set that was downloaded can be given "
-            "as the folder that holds its Parquet files."
+            " Is there a network? A data set that was downloaded can be given as the folder that "
+            "holds its Parquet files."
         )
-    if "BuilderConfig" in text or "Config name is missing" in text:
-        return (
-            f"{text.rstrip('.')}. A configuration is written behind a colon: hf:owner/name:config"
-        )
-    return text
+    return ""

@@ -85,8 +85,8 @@ def read_sheet(path: Path) -> Sheet:
     header, records = _header(path, records, sheet)
     complete = []
     for line, cells in records:
-        if len(cells) == len(header) or not any(cells[len(header) :]):
-            complete.append((line, [*cells, *[""] * len(header)][: len(header)]))
+        if len(cells) >= len(header) and not any(cells[len(header) :]):
+            complete.append((line, cells[: len(header)]))
         else:
             sheet.errors.append(f"line {line} has {len(cells)} cells where {len(header)} are named")
     _fill(sheet, header, complete, decimal_comma=delimiter == ";")
