@@ -72,6 +72,25 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(folder, str(folder / "images"))
 
 
+@pytest.fixture(scope="session")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A classifier of three shades of color in a folder, which it can nearly always tell apart."""
+    folder = tmp_path_factory.mktemp("shades")
+    for number in range(90):
+        path = folder / "images" / ("red", "green", "blue")[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 150, (10, 14, 3), dtype=np.uint8)
+        pixels[..., number % 3] += 60
+        Image.fromarray(pixels).save(path)
+    flags = (
+        "--block residual --depths 1 1 --widths 4 6 --warmup-steps 5 --learning-rate 0.1 "
+        "--steps 80 --batch-size 16 --precision fp32 --device cpu"
+    )
+    data, out = str(folder / "images"), str(folder / "run")
+    assert main(["train", "classifier", "--data", data, "--out", out, *flags.split()]) == 0
+    return Trained(folder / "run", data)
+
+
 @pytest.fixture(params=["digits", "signals", "volumes", "colors"])
 def trained(request: pytest.FixtureRequest) -> Trained:
     """Each of the runs."""

@@ -113,3 +113,14 @@ def test_mistakes(digits, signals, refused, tmp_path: Path):
     assert "trained on 1-d data" in refused(f"embed {signals.path} digits")
     shutil.copytree(digits.path / "model", tmp_path / "lone")
     assert "say which data to take" in refused(f"embed {tmp_path / 'lone'}")
+
+
+def test_a_classifier_s_embedding_is_what_its_last_layer_sees(shades, visarch, tmp_path: Path):
+    visarch(f"embed {shades.path} {shades.data} --out {tmp_path / 'a.npz'}")
+    arrays = read(tmp_path / "a.npz")
+    assert arrays["features"].shape == (90, 6)
+    run = load_run(str(shades.path))
+    split = run.open_data().splits["validation"]
+    features = run.model.features(to_unit(split.images, 256)).detach().numpy()
+    rows = [arrays["names"].tolist().index(name) for name in split.names]
+    assert arrays["features"][rows] == pytest.approx(features, rel=1e-3, abs=1e-5)

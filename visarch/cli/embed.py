@@ -1,28 +1,37 @@
-"""``visarch embed``: where each picture lies in the latent space of a trained run."""
+"""``visarch embed``: the numbers that a trained run sees in each picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from visarch.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from visarch.data import Split
 
 
 @dataclass(frozen=True)
 class Embed:
     """Write the features of every picture to a file.
 
-    For each picture: its name, the split and the label that it has in its data, and mean and
-    standard deviations of its posterior q(z | x).
+    For each picture: its name, the split and the label that it has in its data, and by the kind of
+    the run: a classifier's features, that its last layer sees; of a VAE mean and standard
+    deviations of the posterior q(z | x).
     """
 
     run: Positional[str]
     """The run folder; or a model folder, or a hub id."""
     data: Positional[tuple[str, ...]] = ()
-    """Image files; or digits, a folder, an .npz/.npy file; by default all of the run's own."""
+    """Image files; or data as `visarch train --data` takes it; by default all of the run's own."""
     out: Path | None = None
     """The .npz or .parquet file to write, or a folder; by default outputs/ in the run folder."""
     device: str = "auto"
@@ -39,13 +48,13 @@ class Embed:
         from visarch.data import Split
         from visarch.data.preparation import times
         from visarch.inference.splits import every_sample
-        from visarch.inference.vae import embed
+        from visarch.models.resnet import ResNet
         from visarch.models.vae import GaussianVAE
         from visarch.outputs import place, save_arrays, save_parquet
         from visarch.run import load_run
         from visarch.terminal import note, note_skipped, progress
 
-        run = load_run(self.run, self.device).of(GaussianVAE)
+        run = load_run(self.run, self.device).of(GaussianVAE, ResNet)
         if run.assumption:
             note(run.assumption)
         with progress("reading images") as tell:
@@ -60,13 +69,13 @@ class Embed:
         path = place(run, self.out, f"embeddings {Path(source).stem}", ".npz", ".parquet")
 
         with progress("encoding") as tell:
-            means, deviations = embed(run.model, split, run.preparation.levels, progress=tell)
+            features = _features(run.model, split, run.preparation.levels, tell)
         columns = {"names": np.array(split.names)}
         if origins is not None:
             columns["splits"] = np.array(origins)
         if split.labels is not None:
             columns["labels"] = split.labels.numpy()
-        columns |= {"means": means.numpy(), "standard_deviations": deviations.numpy()}
+        columns |= {name: values.numpy() for name, values in features.items()}
 
         if path.suffix.lower() == ".parquet":
             save_parquet(path, columns, classes)
@@ -75,3 +84,18 @@ class Embed:
             save_arrays(path, columns | named)
         held = ", ".join(f"{name} {times(values.shape)}" for name, values in columns.items())
         print(f"Embeddings of {source}: {path} holds {held}.")
+
+
+def _features(
+    model: nn.Module, split: Split, levels: int | None, tell: Callable[[int, int], None]
+) -> dict[str, Tensor]:
+    """What a model of either kind makes of each picture, by the name of the column."""
+    from visarch.inference import classifier, vae
+    from visarch.models.resnet import ResNet
+    from visarch.models.vae import GaussianVAE
+
+    if isinstance(model, ResNet):
+        return {"features": classifier.embed(model, split, levels, progress=tell)}
+    assert isinstance(model, GaussianVAE)
+    means, deviations = vae.embed(model, split, levels, progress=tell)
+    return {"means": means, "standard_deviations": deviations}

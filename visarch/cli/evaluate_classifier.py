@@ -9,7 +9,7 @@ from visarch.cli.evaluate import Findings, Question
 from visarch.data import Split
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement
-from visarch.inference.classifier import SHOWN_MISTAKES, measure, pictures
+from visarch.inference.classifier import SHOWN_MISTAKES, class_names, measure, pictures
 from visarch.models.resnet import ResNet
 from visarch.outputs import place, save_picture
 
@@ -38,7 +38,9 @@ def evaluate_classifier(question: Question) -> Findings:
     Raises:
         UserError: the images have no labels, or are of other classes than the model knows.
     """
-    run, classes = question.run.of(ResNet), class_names(question)
+    run = question.run.of(ResNet)
+    classes = class_names(run.model, run.classes, run.source)
+    _check_classes(question, classes)
     split, remarks = _labelled(question)
     measured = measure(
         run.model,
@@ -63,21 +65,14 @@ def evaluate_classifier(question: Question) -> Findings:
     )
 
 
-def class_names(question: Question) -> tuple[str, ...]:
-    """The names of the classes that the model knows, which have to be those of the data."""
-    run, data = question.run.of(ResNet), question.data
-    if run.model.config.num_classes is None:
-        raise UserError(
-            f"{run.source} holds a ResNet without a last layer for classes: it can embed images, "
-            "but it cannot tell them apart."
-        )
-    names = run.classes or tuple(map(str, range(run.model.config.num_classes)))
-    if data.classes is not None and run.classes is not None and data.classes != run.classes:
+def _check_classes(question: Question, names: tuple[str, ...]) -> None:
+    """That the classes of the data are those that the model knows."""
+    run, data = question.run, question.data
+    if data.classes is not None and run.classes is not None and data.classes != names:
         raise UserError(
             f"{data.source} has the classes {_some(data.classes)}, and {run.source} knows "
             f"{_some(names)}: give data of the classes that it was trained for."
         )
-    return names
 
 
 def _labelled(question: Question) -> tuple[Split, list[str]]:

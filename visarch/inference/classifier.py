@@ -13,6 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split, to_unit
+from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
 from visarch.models.resnet import ResNet
 from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
@@ -23,6 +24,21 @@ _MOST_PIXELS = 2**20
 """Of a batch: what a network keeps of large images must fit into memory, too."""
 
 Progress = Callable[[int, int], None]
+
+
+def class_names(model: ResNet, names: Sequence[str] | None, source: str) -> tuple[str, ...]:
+    """What the classes are called that a model knows; by their numbers where there are no names.
+
+    Raises:
+        UserError: it knows no classes.
+    """
+    count = model.config.num_classes
+    if count is None:
+        raise UserError(
+            f"{source} holds a ResNet without a last layer for classes: it can embed images, but "
+            "it cannot tell them apart."
+        )
+    return tuple(map(str, range(count))) if names is None else tuple(names)
 
 
 def logits(
