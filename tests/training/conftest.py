@@ -11,15 +11,14 @@ import pytest
 Start = Callable[..., BaseProcess]
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
     """Call a function of a module in this folder in a process of its own.
 
     They are forked from one that has imported everything slow, and has no threads.
     """
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["visarch.training.loop"])
+    context.set_forkserver_preload(["visarch.training.loop", "pytest"])
     started = []
 
     def start(target: Callable[..., object], *arguments: Any) -> BaseProcess:
@@ -28,7 +27,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         started.append(process)
         return process
 
-    yield start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1])
+        yield start
     for process in started:
         process.kill()
         process.join()

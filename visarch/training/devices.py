@@ -30,11 +30,13 @@ def processes(config: TrainConfig) -> PartialState:
     Raises:
         UserError: there is no such device here.
     """
-    device = None if config.device == "auto" else find_device(config.device)
+    device = find_device(config.device)
     # Accelerate keeps one state per Python process; an earlier run may have had another device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    if device is None or device.type == "cpu":
-        return PartialState(cpu=device is not None)
+    if device.type == "cpu":  # unless it is told, Accelerate looks for no other processes
+        return PartialState(cpu=True)
+    if config.device == "auto":
+        return PartialState()
     previous = os.environ.get("ACCELERATE_TORCH_DEVICE")
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     try:
