@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visarch.data import Preparation, load_images, open_data
+from visarch.data import Preparation, load_images, numbers, open_data
 from visarch.errors import UserError
 
 from .pictures import noise, save
@@ -211,3 +211,145 @@ def test_1d_and_3d(tmp_path):
 def test_arrays_that_are_not_used_are_told_of(tmp_path):
     data = opened(tmp_path, images=BYTES, ids=np.arange(20))
     assert ("other arrays", "ids", "not used") in data.reasons
+
+
+def test_context_vectors_with_and_without_splits(tmp_path):
+    vectors = np.arange(40.0).reshape(20, 2)
+    data = opened(tmp_path, images=BYTES, vectors=vectors)
+    assert data.vector_names == ("v1", "v2")
+    for split in data.splits.values():
+        positions = [int(name[7:-1]) for name in split.names]
+        assert split.vectors.dtype == torch.float32
+        np.testing.assert_array_equal(split.vectors, vectors[positions])
+    data = opened(
+        tmp_path,
+        x_train=BYTES[:15],
+        x_test=BYTES[15:],
+        vectors_train=vectors[:15],
+        test_vectors=vectors[15:, :],
+    )
+    np.testing.assert_array_equal(data.splits["test"].vectors, vectors[15:])
+    assert opened(tmp_path, images=BYTES, vectors=np.arange(20)).vector_names == ("v1",)
+    assert opened(tmp_path, images=BYTES).vector_names is None
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((19, 2)), "20 samples under images but 19 vectors under vectors"),
+        (np.zeros((20, 2, 2)), "vectors has the shape 20×2×2; vectors must be one for each"),
+        (np.zeros((20, 0)), "vectors must be one for each sample"),
+        (np.array(["a"] * 20), "vectors must hold numbers"),
+        (np.full((20, 2), np.nan), r"vectors\[0\] is \[nan nan\]; every number must be finite"),
+    ],
+)
+def test_vectors_that_cannot_be_used(tmp_path, vectors, message):
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path, images=BYTES, vectors=vectors)
+
+
+def test_vectors_for_one_split_only(tmp_path):
+    with pytest.raises(UserError, match="vectors of one length for each of x_train, x_test"):
+        opened(tmp_path, x_train=BYTES, x_test=BYTES, vectors_train=np.zeros((20, 2)))
+
+
+def test_a_class_that_only_test_has_is_left_out(tmp_path):
+    data = opened(
+        tmp_path,
+        x_train=BYTES[:15],
+        y_train=np.arange(15) % 3 * 5,
+        x_test=BYTES[15:],
+        y_test=np.array([0, 7, 10, 5, 7]),
+    )
+    assert data.classes == ("0", "5", "10")
+    assert data.splits["test"].labels.tolist() == [0, 2, 1]
+    assert data.splits["test"].names == ["x_test[0]", "x_test[2]", "x_test[3]"]
+    np.testing.assert_array_equal(data.splits["test"].images[:, 0], BYTES[[15, 17, 18]])
+    assert [name for name, _ in data.skipped] == ["x_test[1]", "x_test[4]"]
+
+
+def test_the_classes_of_a_model_number_the_labels(tmp_path):
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.arange(20) % 2)
+    data = open_data(tmp_path / "a.npz", classes=("1", "0", "2"))
+    assert data.classes == ("1", "0", "2")
+    for split in data.splits.values():
+        assert split.labels.tolist() == [1 - int(name[7:-1]) % 2 for name in split.names]
+
+
+STORED = [
+    BYTES,
+    BYTES > 100,
+    BYTES.astype(np.uint16) * 16,
+    BYTES.astype(">i4") * 16,
+    BYTES / 255,
+    BYTES.astype(np.float32) / 100 - 1,
+    np.asfortranarray(BYTES / 300),
+]
+
+
+@pytest.mark.parametrize("values", STORED)
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_what_does_not_fit_into_memory_is_read_from_the_file(tmp_path, monkeypatch, values, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+    else:
+        np.savez(path, images=values, labels=np.arange(20) % 2, more=values)
+    before = path.read_bytes()
+    held = open_data(path)
+    monkeypatch.setenv("VISARCH_DATA_MEMORY", "500")
+    lazy = open_data(path)
+    assert lazy.preparation == held.preparation
+    assert ("held", "on disk") in [reason[:2] for reason in lazy.reasons]
+    for name, split in lazy.splits.items():
+        assert not split.in_memory
+        order = torch.randperm(len(split))
+        batch, whole = split.read(order), held.splits[name].read(order)
+        assert batch.images.dtype == whole.images.dtype
+        assert torch.equal(batch.images, whole.images)
+        assert suffix == ".npy" or torch.equal(batch.labels, whole.labels)
+        assert split.names == held.splits[name].names
+    assert path.read_bytes() == before
+
+
+def test_samples_in_the_file_that_are_not_finite_are_skipped(tmp_path, monkeypatch):
+    values = BYTES / 300
+    values[4, 0, 0] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    held = open_data(tmp_path / "a.npy")
+    monkeypatch.setenv("VISARCH_DATA_MEMORY", "0")
+    lazy = open_data(tmp_path / "a.npy")
+    assert lazy.skipped == held.skipped == [("array[4]", "holds values that are NaN or infinite")]
+    for name, split in lazy.splits.items():
+        images = split.read(torch.arange(len(split))).images
+        assert torch.equal(images, held.splits[name].images)
+
+
+def test_a_compressed_array_must_fit_into_memory(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=BYTES)
+    monkeypatch.setenv("VISARCH_DATA_MEMORY", "500")
+    with pytest.raises(UserError, match=r"images in .* is compressed, .* Write it with np.savez"):
+        open_data(tmp_path / "a.npz")
+
+
+def test_five_channels_of_images_signals_and_volumes(tmp_path):
+    rng = np.random.default_rng(0)
+    for key, shape in {"images": (50, 37), "signals": (101,), "volumes": (6, 9, 7)}.items():
+        values = rng.integers(0, 256, (8, 5, *shape), dtype=np.uint8)
+        data = opened(tmp_path, **{key: values})
+        assert data.shape == (5, *shape)
+        np.testing.assert_array_equal(stored(data), values)
+        last = opened(tmp_path, **{key: np.moveaxis(values, 1, -1)})
+        np.testing.assert_array_equal(stored(last), values)
+
+
+def test_pieces_are_the_whole(monkeypatch):
+    monkeypatch.setattr(numbers, "_PIECE", 200)
+    values = np.random.default_rng(0).normal(size=(20, 1, 8, 8))
+    values[7, 0, 0, 0] = np.inf
+    own = numbers.of_one_type({"": values})[""]
+    assert len(list(own.pieces())) == 20
+    assert np.flatnonzero(~own.finite()).tolist() == [7]
+    mask = own.finite()
+    assert own.range(mask) == (values[mask].min(), values[mask].max())
+    assert not own.are_whole(mask, 255)

@@ -131,9 +131,9 @@ def _digits() -> Iterator[Seen]:
     assert data.classes is not None
     for split in data.splits.values():
         assert split.labels is not None
-        for position, name in enumerate(split.names):
-            image = split.read(torch.tensor([position])).images[0].numpy()
-            label = data.classes[int(split.labels[position])]
+        images = split.read(torch.arange(len(split))).images.numpy()
+        for name, image, label in zip(split.names, images, split.labels.tolist(), strict=True):
+            label = data.classes[label]
             yield Seen(name, split.name, label, image.shape, "uint8", _digest(image))
 
 

@@ -103,8 +103,8 @@ def read_tables(source: str, ndim: int | None = None) -> tuple[dict[str, Table],
         widths = {None if own.vectors is None else own.vectors.shape[1] for own in tables.values()}
         if len(widths) > 1:
             raise UserError(
-                f"{source!r} must have vectors of the same length for each of {', '.join(keys)}; "
-                f"there are {', '.join(vectors.values())}."
+                f"{source!r} must have vectors of one length for each of "
+                f"{', '.join(keys.values())}; there are {', '.join(vectors.values())}."
             )
         named = [own[split] for own in (labels, vectors) for split in keys if split in own]
         used = {*keys.values(), *named}
