@@ -24,9 +24,15 @@ KEYS = {1: "signals", 2: "images", 3: "volumes"}
 
 
 def place(run: Run, out: Path | None, name: str, *suffixes: str) -> Path:
+    """As `place_in` the run's `outputs/`, or here for a model on its own."""
+    folder = Path() if run.folder is None else run.folder / "outputs"
+    return place_in(folder, out, name, *suffixes)
+
+
+def place_in(folder: Path, out: Path | None, name: str, *suffixes: str) -> Path:
     """Where a file goes, and the folder for it: `out` itself if it ends in one of the suffixes, or
-    in the folder `out`; by default in the run's `outputs/`, or here for a model on its own. With a
-    name of our own it gets the first of the suffixes.
+    in the folder `out`; by default in `folder`. With a name of our own it gets the first of the
+    suffixes.
 
     Raises:
         UserError: `out` is, or is called like, another kind of file.
@@ -39,8 +45,7 @@ def place(run: Run, out: Path | None, name: str, *suffixes: str) -> Path:
             )
         path = out
     else:
-        folder = out or (Path() if run.folder is None else run.folder / "outputs")
-        path = folder / f"{_slug(name)}{suffixes[0]}"
+        path = (out or folder) / f"{_slug(name)}{suffixes[0]}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -51,6 +56,31 @@ def save_picture(path: Path, picture: Image.Image, facts: Mapping[str, str]) -> 
     for key, value in {"Software": f"visarch {__version__}", **facts}.items():
         info.add_text(key, value)
     replace_file(path, partial(picture.save, format="PNG", pnginfo=info))
+
+
+def save_film(
+    path: Path,
+    frames: Sequence[Image.Image],
+    each: int,
+    last: int,
+    facts: Mapping[str, str],
+) -> None:
+    """Write a GIF that runs for ever, with facts about its making in its comment.
+
+    Frames are shown for `each` milliseconds, the last for `last`.
+    """
+    durations = [each] * (len(frames) - 1) + [last]
+    told = {"Software": f"visarch {__version__}", **facts}
+    write = partial(
+        frames[0].save,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        comment="; ".join(f"{key}: {value}" for key, value in told.items()),
+    )
+    replace_file(path, write)
 
 
 def save_values(

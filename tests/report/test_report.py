@@ -334,7 +334,7 @@ def test_tasks_to_come_have_a_page(tmp_path: Path, task: str):
     assert_self_contained(page)
     assert page.headings()[1:] == ["curves", "pictures", "settings", "commands"]
     assert "Confusion matrix" in page.text
-    assert "best 0.75 at step 30" in page.text
+    assert "best 75 at step 30" in page.text  # in %
 
 
 @pytest.mark.parametrize(

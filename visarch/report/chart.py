@@ -4,24 +4,24 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from xml.etree import ElementTree
 
 from visarch.report.markup import Html
 from visarch.report.spelling import short
 
 # Stand-ins that the page's own colors replace, so that a chart follows it into the dark.
-_INK, _GRID, _ALARM = "#010101", "#020202", "#030303"
-_CURVES = {"train": "#040404", "validation": "#050505"}
-_COLORS = {
-    _INK: "var(--muted)",
-    _GRID: "var(--line)",
-    _ALARM: "var(--alarm)",
-    **{color: f"var(--{split})" for split, color in _CURVES.items()},
-}
+RUN_COLORS = tuple(f"run-{number}" for number in range(1, 9))
+"""Colors of the page that tell runs apart."""
+_NAMES = ("muted", "line", "alarm", "train", "validation", *RUN_COLORS)
+_COLORS = {name: "#" + 3 * f"{number:02x}" for number, name in enumerate(_NAMES, 1)}
+_INK, _GRID, _ALARM = (_COLORS[name] for name in ("muted", "line", "alarm"))
 _ROUND = [1, 2, 2.5, 5, 10]
 _FEW_DECADES = 500.0
 _MOST_POINTS = 300
+
+
+Dashes = Literal["solid", "dashed", "dotted"]
 
 
 class Curve(NamedTuple):
@@ -30,6 +30,11 @@ class Curve(NamedTuple):
     split: str
     """"train" or "validation"."""
     points: Sequence[tuple[float, float]]
+    color: str | None = None
+    """The name of one of the page's colors; the split by default."""
+    dashes: Dashes = "solid"
+    pale: bool = False
+    """Whether it stays behind the others."""
 
     @property
     def finite(self) -> list[tuple[float, float]]:
@@ -46,6 +51,7 @@ def chart(
     log: bool = False,
     limits: tuple[float, float] | None = None,
     line: float | None = None,
+    across: str = "step",
 ) -> Html:
     """Curves over the steps as an `<svg>` element.
 
@@ -59,6 +65,7 @@ def chart(
         log: a logarithmic scale; all finite values must be positive.
         limits: the values at the bottom and the top; those of the curves by default.
         line: a value to mark by a dashed line.
+        across: what a curve is drawn over, if these are not steps.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -81,13 +88,14 @@ def chart(
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND))
         if limits:
             axes.set_ylim(*limits)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=_ROUND))
+        whole = across == "step"
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=_ROUND))
         axes.set_xlim(0, last_step * 1.02)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: short(value))
         axes.minorticks_off()
 
-        axes.set_xlabel("step", color=_INK)
+        axes.set_xlabel(across, color=_INK)
         axes.grid(axis="y", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -100,17 +108,20 @@ def chart(
 
 def _draw(axes: Any, curve: Curve) -> None:
     """One curve; where it has more points than can be told apart, means between extremes."""
-    color = _CURVES[curve.split]
+    color = _COLORS[curve.color or curve.split]
     pieces = _pieces(curve.points)
     steps = [sum(step for step, _ in piece) / len(piece) for piece in pieces]
     finite = [[value for _, value in piece if math.isfinite(value)] for piece in pieces]
     means = [sum(values) / len(values) if values else math.nan for values in finite]
-    if len(pieces) < len(curve.points):
+    if len(pieces) < len(curve.points) and not curve.pale:
         lows = [min(values, default=math.nan) for values in finite]
         highs = [max(values, default=math.nan) for values in finite]
         axes.fill_between(steps, lows, highs, color=color, alpha=0.2, linewidth=0)
-    sparse = len(pieces) <= 12
-    axes.plot(steps, means, color=color, linewidth=1.6, marker="o" if sparse else None, ms=3)
+    axes.plot(
+        steps, means, color=color, linestyle=curve.dashes, ms=3,
+        linewidth=1.0 if curve.pale else 1.6, alpha=0.45 if curve.pale else None,
+        marker="o" if len(pieces) <= 12 else None, zorder=1.9 if curve.pale else 2,
+    )  # fmt: skip
     bad = [
         step
         for step, piece in zip(steps, pieces, strict=True)
@@ -155,7 +166,8 @@ def _inline(svg: str, label: str) -> Html:
     root.attrib.clear()
     root.attrib.update({"viewBox": view_box, "role": "img", "aria-label": label})
     text = ElementTree.tostring(root, encoding="unicode")
-    return Html(re.sub("#0[1-9]0[1-9]0[1-9]", lambda match: _COLORS[match[0]], text))
+    names = {color: f"var(--{name})" for name, color in _COLORS.items()}
+    return Html(re.sub("|".join(names), lambda match: names[match[0]], text))
 
 
 def _local(name: str) -> str:

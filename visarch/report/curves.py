@@ -6,7 +6,7 @@ from typing import NamedTuple
 from visarch.objectives.elbo import bits_per_dim
 from visarch.report.chart import Curve, chart
 from visarch.report.markup import Html, element
-from visarch.report.meaning import HIGHER_IS_BETTER, LOWER_IS_BETTER, METRICS, meaning
+from visarch.report.meaning import METRICS, meaning
 from visarch.report.run import Row, Run
 from visarch.report.spelling import short
 
@@ -53,7 +53,8 @@ def panels(run: Run) -> list[Panel]:
             if split not in _SPLITS:
                 split, name = "train", column
             if name not in _NOT_SHOWN and split != "test":
-                columns.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
+                point = row["step"], meaning(name).scale * value
+                columns.setdefault(name, {}).setdefault(split, []).append(point)
     order = [*METRICS, *columns]
     return [
         Panel(name, [Curve(split, points) for split, points in sorted(splits.items())])
@@ -65,24 +66,32 @@ def panels(run: Run) -> list[Panel]:
 def view(panel: Panel, run: Run) -> View:
     """Scale, limits and notes that show most of a panel's values."""
     points = [point for curve in panel.curves for point in curve.finite]
-    values = [value for _, value in points]
-    notes = []
-    if panel.name in LOWER_IS_BETTER | HIGHER_IS_BETTER:
-        notes += _best(panel)
+    notes = _best(panel)
     num_bad = sum(len(curve.points) for curve in panel.curves) - len(points)
     if num_bad:
         notes.append(f"× {num_bad} not finite")
-    clip = run.config.get("clip")
-    line = float(clip) if clip and panel.name == "gradient_norm" else None
+    line = run.number("clip") if panel.name == "gradient_norm" else None
+    log, limits = scale(panel.name, [points])
     if line:
-        notes.append(f"dashed: clipped to {short(line)}")
-    if panel.name in _LOGARITHMIC and _wide(values):
-        return View(True, None, line, notes)
-    limits = _limits(points)
+        shown = limits is None or limits[0] <= line <= limits[1]
+        notes.append(f"{'dashed: ' if shown else ''}clipped to {short(line)}")
     if limits:
-        first = points[0][1]
-        notes.append(f"starts at {short(first)}, off the chart")
-    return View(False, limits, line, notes)
+        notes.append(f"starts at {short(points[0][1])}, off the chart")
+    return View(log, limits, line or None, notes)
+
+
+def scale(
+    name: str, runs: list[list[tuple[float, float]]]
+) -> tuple[bool, tuple[float, float] | None]:
+    """Whether a quantity is on a log scale, and limits if its first values are to be off the chart.
+
+    Args:
+        name: the quantity.
+        runs: its finite values over the steps, for each run that shares the chart.
+    """
+    if name in _LOGARITHMIC and _wide([value for points in runs for _, value in points]):
+        return True, None
+    return False, _limits(runs)
 
 
 def _in_bits(run: Run) -> list[Row]:
@@ -100,9 +109,10 @@ def _in_bits(run: Run) -> list[Row]:
 
 def _best(panel: Panel) -> list[str]:
     """Where the validation curve was at its best."""
+    better = meaning(panel.name).better
     for curve in panel.curves:
-        if curve.split == "validation" and len(curve.finite) > 1:
-            sign = 1 if panel.name in LOWER_IS_BETTER else -1
+        if better and curve.split == "validation" and len(curve.finite) > 1:
+            sign = 1 if better == "lower" else -1
             step, value = min(curve.finite, key=lambda point: sign * point[1])
             return [f"best {short(value)} at step {step:,.0f}"]
     return []
@@ -112,23 +122,28 @@ def _wide(values: list[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) >= _LOG_FROM * min(values)
 
 
-def _limits(points: list[tuple[float, float]]) -> tuple[float, float] | None:
-    """Limits that leave out the first values, if they would squeeze all others together."""
-    if len(points) < 8:
+def _limits(runs: list[list[tuple[float, float]]]) -> tuple[float, float] | None:
+    """Limits that leave out the first values of each run, if they would squeeze all others
+    together."""
+    later = [value for points in runs for value in _later(points)]
+    values = [value for points in runs for _, value in points]
+    if not later or len(later) == len(values):
         return None
-    steps = [step for step, _ in points]
-    settled = min(steps) + _BEGINNING * (max(steps) - min(steps))
-    later = [value for step, value in points if step >= settled]
     low, high = min(later), max(later)
-    spread = max(value for _, value in points) - min(value for _, value in points)
-    if low == high or spread < 2 * (high - low):
+    if low == high or max(values) - min(values) < 2 * (high - low):
         return None
     margin = 0.05 * (high - low)
     return low - margin, high + margin
 
 
+def _later(points: list[tuple[float, float]]) -> list[float]:
+    """The values after the beginning; all, where they are too few to tell it."""
+    steps = [step for step, _ in points]
+    settled = min(steps) + _BEGINNING * (max(steps) - min(steps)) if len(points) >= 8 else 0
+    return [value for step, value in points if step >= settled]
+
+
 def _figure(panel: Panel, view: View, number: int, last_step: float) -> Html:
-    known = meaning(panel.name)
     legend = [
         element("span", curve.split.replace("train", "training"), class_=f"key {curve.split}")
         for curve in panel.curves
@@ -138,23 +153,36 @@ def _figure(panel: Panel, view: View, number: int, last_step: float) -> Html:
         panel.curves,
         name=f"curve-{number}",
         last_step=last_step,
-        label=f"{known.title} over the steps",
+        label=f"{meaning(panel.name).title} over the steps",
         log=view.log,
         limits=view.limits,
         line=view.line,
     )
-    unit = ", ".join(filter(None, [known.unit, "log scale" if view.log else ""]))
-    title = element("p", element("strong", known.title), " ", element("small", unit or None))
     notes = element("p", element("small", " · ".join(view.notes)))
-    return element("figure", element("figcaption", title, *legend), drawn, notes, class_="chart")
+    caption = element("figcaption", title(panel.name, view.log), *legend)
+    return element("figure", caption, drawn, notes, class_="chart")
 
 
-def training_seconds(run: Run) -> float | None:
-    """About how long the steps took, from the speed in each row; None where none is known."""
-    batch_size, before, seconds = run.config.get("batch_size"), 0.0, 0.0
+def title(name: str, log: bool) -> Html:
+    """What a chart shows, and in which unit."""
+    known = meaning(name)
+    unit = ", ".join(filter(None, [known.unit, "log scale" if log else ""]))
+    return element("p", element("strong", known.title), " ", element("small", unit or None))
+
+
+def elapsed(run: Run) -> list[tuple[float, float]]:
+    """Steps, and about how many seconds had gone into them and those before, from the speed in each
+    row; empty where none is known."""
+    batch_size, seconds = run.number("batch_size"), 0.0
+    found: list[tuple[float, float]] = []
     for row in run.rows:
         speed = row.get("images_per_second", math.nan)
         if batch_size and math.isfinite(speed) and speed > 0:
-            seconds += (row["step"] - before) * batch_size / speed
-            before = row["step"]
-    return seconds or None
+            seconds += (row["step"] - (found[-1][0] if found else 0.0)) * batch_size / speed
+            found.append((row["step"], seconds))
+    return found
+
+
+def training_seconds(run: Run) -> float | None:
+    """About how long the steps took; None where no speed is known."""
+    return elapsed(run)[-1][1] if elapsed(run) else None

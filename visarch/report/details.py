@@ -6,7 +6,7 @@ from typing import Any
 from visarch.report.markup import Html, element, table, together
 from visarch.report.run import Run
 from visarch.report.settings import Setting, next_commands, reproduce, settings
-from visarch.report.spelling import number
+from visarch.report.spelling import number, setting
 
 _MOST_ROWS = 12
 """Rows of a table that are shown at once; the others unfold."""
@@ -45,7 +45,7 @@ def data(run: Run) -> Html | None:
 def setting_tables(run: Run) -> Html:
     """Settings that differ from their defaults, then all of them."""
     every = settings(run)
-    differing = [setting for setting in every if setting.differs]
+    differing = [one for one in every if one.differs]
     changed = table(["setting", "value", "default"], [_row(s, bold=False) for s in differing])
     whole = table(["setting", "value", "default"], [_row(s, bold=s.differs) for s in every])
     summary = element("summary", f"All {len(every)} settings")
@@ -132,14 +132,9 @@ def _unfolding(content: Html, summary: str, num_rows: int) -> Html:
     return element("details", element("summary", summary), content)
 
 
-def _row(setting: Setting, *, bold: bool) -> list[str]:
-    name = element("strong" if bold else "span", setting.name, class_="name")
-    return [name, _value(setting.value), element("small", _value(setting.default))]
-
-
-def _value(value: Any) -> str:
-    """A setting as it is read in config.yaml; a dash where it is left open."""
-    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _row(of: Setting, *, bold: bool) -> list[str]:
+    name = element("strong" if bold else "span", of.name, class_="name")
+    return [name, setting(of.value), element("small", setting(of.default))]
 
 
 def _command(line: str, purpose: str) -> Html:

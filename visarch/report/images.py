@@ -7,12 +7,13 @@ from pathlib import Path
 from PIL import Image
 
 from visarch.report.markup import Html, element
-from visarch.report.meaning import PICTURES, picture
+from visarch.report.meaning import PICTURES, Picture, picture
 from visarch.report.run import Run
 
 _MOST_BYTES = 1_500_000
 """Size of a file above which the page holds a smaller copy of it."""
 _MOST_PIXELS = 1600
+_MOST_BYTES_OF_MANY, _MOST_PIXELS_OF_MANY = 200_000, 1000
 _THUMBNAIL = 320
 _MOST_THUMBNAILS = 8
 _OVER_TIME = "samples"
@@ -25,12 +26,25 @@ def picture_figures(run: Run, problems: list[str]) -> list[Html]:
     for name, by_step in sorted(run.pictures.items(), key=lambda item: order.index(item[0])):
         step = max(by_step)
         known = picture(run.task, name)
-        image = _embedded(by_step[step], known.title, problems, chart=known.chart)
+        image = _embedded(by_step[step], known, _MOST_BYTES, _MOST_PIXELS, problems)
         if image:
             heading = element("p", element("strong", known.title), " ", _at(step))
             caption = element("p", element("small", known.caption))
             figures.append(element("figure", element("figcaption", heading, caption), image))
     return figures
+
+
+def figure_beside_others(run: Run, name: str, who: Html, problems: list[str]) -> Html | None:
+    """The latest picture of a name, under whose it is; smaller, as there are many. None where there
+    is none; adds to `problems` what cannot be read."""
+    by_step = run.pictures.get(name)
+    if not by_step:
+        return None
+    step, unread = max(by_step), list[str]()
+    known = picture(run.task, name)
+    image = _embedded(by_step[step], known, _MOST_BYTES_OF_MANY, _MOST_PIXELS_OF_MANY, unread)
+    problems += [f"{run.path}: {problem}" for problem in unread]
+    return image and element("figure", element("figcaption", who, " ", _at(step)), image)
 
 
 def over_time(run: Run, problems: list[str]) -> list[Html]:
@@ -54,16 +68,18 @@ def _at(step: int) -> Html:
     return element("small", f"step {step:,}")
 
 
-def _embedded(path: Path, title: str, problems: list[str], *, chart: bool) -> Html | None:
+def _embedded(
+    path: Path, known: Picture, most_bytes: int, longest: int, problems: list[str]
+) -> Html | None:
     """A picture as it is, or a smaller copy of one that would make the page heavy."""
     image = _open(path, problems)
     if image is None:
         return None
-    content, kind = path.read_bytes(), "png"
-    if len(content) > _MOST_BYTES:
-        content, kind = _jpeg(image, _MOST_PIXELS), "jpeg"
+    content, kind, title = path.read_bytes(), "png", known.title
+    if len(content) > most_bytes:
+        content, kind = _jpeg(image, longest), "jpeg"
         title += f" (smaller copy of {path.parent.name}/{path.name})"
-    return _image(content, kind, image.size, title, "ink" if chart else None)
+    return _image(content, kind, image.size, title, "ink" if known.chart else None)
 
 
 def _thumbnail(path: Path, title: str, problems: list[str]) -> Html | None:

@@ -1,34 +1,56 @@
 """What tasks, metrics and pictures are called in a report, and what they mean."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from visarch.report.spelling import number
 
 TASKS = {"vae": "Gaussian VAE", "classifier": "Classifier", "diffusion": "Diffusion model"}
 
-HEADLINE = {"vae": "bits/dim", "classifier": "accuracy", "diffusion": "loss"}
+HEADLINE = {"vae": "bits/dim", "classifier": "accuracy", "diffusion": "bits/dim"}
 """The metric that a run is judged by."""
-
-LOWER_IS_BETTER = {"bits/dim", "loss", "rmse"}
-HIGHER_IS_BETTER = {"ELBO", "accuracy"}
 
 
 class Meaning(NamedTuple):
-    """A metric's title and unit, and what it says."""
+    """A metric's title and unit, what it says, and which way it is better."""
 
     title: str
     unit: str = ""
+    """Shares are shown in %."""
     text: str = ""
+    better: Literal["lower", "higher"] | None = None
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied with to be shown."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def spelled(self, value: float) -> str:
+        """A value as it is read: 6.052, or 98.40 %."""
+        return f"{100 * value:.2f} %" if self.unit == "%" else number(value)
 
 
 METRICS = {
-    "bits/dim": Meaning("bits/dim", "", "bits for each number of an image, by the ELBO"),
-    "ELBO": Meaning("ELBO", "nats/image", "bound on log p(x): reconstruction − KL"),
+    "accuracy": Meaning("Accuracy", "%", "images whose class is found", "higher"),
+    "top-5": Meaning("Top 5", "%", "images whose class is among the five likeliest", "higher"),
+    "balanced accuracy": Meaning(
+        "Balanced accuracy", "%", "mean over the classes of the share that is found", "higher"
+    ),
+    "NLL": Meaning(
+        "NLL", "nats/image", "−log p(class | image): cross-entropy without smoothing", "lower"
+    ),
+    "Brier": Meaning("Brier score", "of 2", "squared distance of p from the right answer", "lower"),
+    "calibration error": Meaning(
+        "Calibration error", "%", "mean distance between confidence and accuracy", "lower"
+    ),
+    "bits/dim": Meaning("bits/dim", "", "bits for each number of an image, by the ELBO", "lower"),
+    "ELBO": Meaning("ELBO", "nats/image", "lower bound on log p(x)", "higher"),
     "reconstruction": Meaning("Reconstruction", "nats/image", "log p(x | z), z from the encoder"),
     "KL": Meaning("KL", "nats/image", "KL(q(z | x) ‖ p(z)): what z says about the image"),
-    "rmse": Meaning("RMSE", "on [0, 1]", "root mean squared error of a reconstruction"),
+    "rmse": Meaning("RMSE", "on [0, 1]", "root mean squared error of a reconstruction", "lower"),
     "sigma": Meaning("σ", "on [0, 1]", "standard deviation of the decoder"),
     "active units": Meaning("Active units", "", "latents that tell images apart"),
-    "loss": Meaning("Loss", "", "what training minimizes"),
-    "accuracy": Meaning("Accuracy", "", "share of images whose class is found"),
+    "loss": Meaning("Loss", "", "what training minimizes", "lower"),
     "gradient_norm": Meaning("Gradient norm", "", "before clipping"),
     "learning_rate": Meaning("Learning rate", "", ""),
     "images_per_second": Meaning("Speed", "images/s", "training alone"),
@@ -39,6 +61,14 @@ METRICS = {
 def meaning(metric: str) -> Meaning:
     """What is known of a metric; its name alone where nothing is."""
     return METRICS.get(metric) or Meaning(metric.replace("_", " "))
+
+
+def ordered(task: str, metrics: Iterable[str]) -> list[str]:
+    """Metrics in the order in which they are shown: the one that a task is judged by comes first,
+    what nothing is known of last."""
+    metrics = list(metrics)
+    order = [HEADLINE.get(task, ""), *METRICS, *metrics]
+    return sorted(metrics, key=order.index)
 
 
 class Picture(NamedTuple):
@@ -74,7 +104,44 @@ PICTURES = {
             "How the information is spread over the latent dimensions; those near zero are unused.",
             chart=True,
         ),
-    }
+    },
+    "classifier": {
+        "confusion": Picture(
+            "Confusion matrix",
+            "How many held-out images of each class (row) are read as which (column). What is off "
+            "the diagonal is confused; shades go by the share of the class.",
+            chart=True,
+        ),
+        "mistakes": Picture(
+            "Most confident mistakes",
+            "Held-out images that are read wrongly, the surest first: under each its own class, "
+            "and what it is read as. Wrong labels in the data show up here.",
+        ),
+        "reliability": Picture(
+            "Reliability",
+            "How often images are right, against how confident the classifier is of them. Below "
+            "the dashed line it is too sure of itself, above it not sure enough.",
+            chart=True,
+        ),
+        "examples": Picture(
+            "What the network sees",
+            "Training images, each above what augmentation makes of it. Where you cannot tell the "
+            "class any more, augmentation goes too far.",
+        ),
+    },
+    "diffusion": {
+        "samples": Picture(
+            "Samples",
+            "New images, denoised from noise that the seed fixes: the same place shows the same "
+            "noise at every step of the training. Where the model knows classes, each has a row "
+            "or column of its own.",
+        ),
+        "denoised": Picture(
+            "Denoising",
+            "Held-out images under more and more noise, each above what the network takes it for "
+            "at a glance.",
+        ),
+    },
 }
 """Those of each task, in the order in which they are shown; others follow under their own names."""
 

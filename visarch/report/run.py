@@ -18,6 +18,16 @@ from visarch.training.runfolder import EVALUATION, METRICS, read_config
 
 Row = dict[str, float]
 
+_DATA = {
+    "preparation": {"shape": [int], "levels": (int, None)},
+    "reasons": [{"what": str, "value": str, "why": str}],
+    "skipped": [{"name": str, "why": str}],
+    "splits": {...: {"count": int, "classes": ({...: int}, None), "names": [str]}},
+}
+_STARTS = [{"versions": dict}]
+_EVALUATION = {"step": int, "metrics": {...: dict}}
+_PROGRESS = {"step": int, "total_steps": (int, None)}
+
 
 class Result(NamedTuple):
     """What was measured on one held-out split."""
@@ -61,8 +71,13 @@ class Run:
     @property
     def total_steps(self) -> int | None:
         """Steps that the run is to have, where that is settled."""
-        total = self.progress.get("total_steps") or self.config.get("steps")
+        total = self.progress.get("total_steps") or self.number("steps")
         return int(total) if total else None
+
+    def number(self, setting: str) -> float | None:
+        """A setting that is a number; None where it is left open, or is something else."""
+        value = self.config.get(setting)
+        return value if isinstance(value, int | float) and math.isfinite(value) else None
 
     @property
     def finished(self) -> bool:
@@ -73,11 +88,12 @@ class Run:
     def results(self) -> list[Result]:
         """The latest measurement of each held-out split: that of the finished model, or those along
         the way where there is none yet."""
-        measured = self.evaluation.get("metrics") or {}
+        measured = self.evaluation.get("metrics", {})
         if measured:
             step = int(self.evaluation.get("step", self.step))
-            return [Result(split, step, _numbers(metrics)) for split, metrics in measured.items()]
-        found: dict[str, Result] = {}
+            found = [Result(split, step, _numbers(values)) for split, values in measured.items()]
+            return [result for result in found if result.metrics]
+        latest: dict[str, Result] = {}
         for row in self.rows:
             for split in self.splits:
                 metrics = {
@@ -86,8 +102,15 @@ class Run:
                     if name.startswith(f"{split}/")
                 }
                 if metrics:
-                    found[split] = Result(split, int(row["step"]), metrics)
-        return list(found.values())
+                    latest[split] = Result(split, int(row["step"]), metrics)
+        return list(latest.values())
+
+    @property
+    def judged(self) -> Result | None:
+        """The result that stands for the run: on the test images, if there are any."""
+        by_split = {result.split: result for result in self.results}
+        first = next(iter(by_split.values()), None)
+        return by_split.get("test") or by_split.get("validation") or first
 
     @property
     def splits(self) -> dict[str, Any]:
@@ -98,13 +121,29 @@ class Run:
     @property
     def image_shape(self) -> tuple[int, ...] | None:
         """(C, *spatial)."""
-        shape = (self.data.get("preparation") or {}).get("shape")
+        shape = self.data.get("preparation", {}).get("shape")
         return tuple(shape) if shape else None
+
+    def count(self, split: str) -> int | None:
+        """How many images a split has."""
+        return self.data.get("splits", {}).get(split, {}).get("count")
+
+    def class_counts(self, split: str) -> dict[str, int]:
+        """How many images of each class a split has; empty where there are no classes."""
+        return self.data.get("splits", {}).get(split, {}).get("classes") or {}
+
+    @property
+    def latent_dim(self) -> int | None:
+        """How many latents a VAE has."""
+        model = self.config.get("model")
+        latent_dim = model.get("latent_dim") if isinstance(model, dict) else None
+        return latent_dim if isinstance(latent_dim, int) else None
 
     @property
     def levels(self) -> int | None:
         """Values a pixel can have; None where they are continuous or not known."""
-        return (self.data.get("preparation") or {}).get("levels")
+        levels = self.data.get("preparation", {}).get("levels") or 0
+        return levels if levels > 0 else None
 
 
 def read_run(path: Path) -> Run:
@@ -120,9 +159,9 @@ def read_run(path: Path) -> Run:
         path=path,
         task=str(config.pop("task", "unknown")),
         config=config,
-        data=_read_json(path / "data.json", {}, problems),
-        starts=_read_json(path / "environment.json", [], problems),
-        evaluation=_read_json(path / EVALUATION, {}, problems),
+        data=_read_json(path / "data.json", _DATA, problems),
+        starts=_read_json(path / "environment.json", _STARTS, problems),
+        evaluation=_read_json(path / EVALUATION, _EVALUATION, problems),
         rows=_read_metrics(path / METRICS, problems),
         pictures=_find_pictures(path / "samples"),
         progress=progress,
@@ -131,19 +170,36 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _read_json(path: Path, default: Any, problems: list[str]) -> Any:
-    """A file's content, if it is of the default's type."""
+def _read_json(path: Path, pattern: Any, problems: list[str]) -> Any:
+    """A file's content, if it has the form that it should; what is empty otherwise."""
+    nothing = type(pattern)()
     if not path.exists():
-        return default
+        return nothing
     try:
         content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one as well
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError as well
         problems.append(f"{path.name} cannot be read ({error}) and was left out.")
-        return default
-    if not isinstance(content, type(default)):
+        return nothing
+    if not _has_form(content, pattern):
         problems.append(f"{path.name} does not hold what it should, and was left out.")
-        return default
+        return nothing
     return content
+
+
+def _has_form(content: Any, pattern: Any) -> bool:
+    """Whether JSON looks like the pattern: a type or None; a tuple of patterns, one of which it
+    looks like; a list with the pattern of its items; or a dict with patterns for keys that may be
+    there, or with one, at `...`, for the value of any key."""
+    if pattern is None or isinstance(pattern, type):
+        return content is None if pattern is None else isinstance(content, pattern)
+    if isinstance(pattern, tuple):
+        return any(_has_form(content, one) for one in pattern)
+    if isinstance(pattern, list):
+        return isinstance(content, list) and all(_has_form(item, pattern[0]) for item in content)
+    return isinstance(content, dict) and all(
+        _has_form(value, pattern.get(name, pattern.get(..., object)))
+        for name, value in content.items()
+    )
 
 
 def _read_metrics(path: Path, problems: list[str]) -> list[Row]:
@@ -199,6 +255,9 @@ def _read_checkpoint(path: Path, problems: list[str]) -> tuple[dict[str, Any], i
     except (UserError, SafetensorError, OSError) as error:
         problems.append(f"The last checkpoint cannot be read: {error}")
         return {}, None
+    if not _has_form(state, _PROGRESS):
+        problems.append("The last checkpoint does not say what it should of its run.")
+        state = {}
     return state, sum(math.prod(shape) for shape in shapes) or None
 
 

@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from visarch.report.run import Run
-from visarch.training.config import to_yaml
+from visarch.training.config import to_yaml, with_preset
 
-_CONFIGS = {"vae": "visarch.training.vae:VAETrainConfig"}
+_CONFIGS = {
+    "vae": "visarch.training.vae:VAETrainConfig",
+    "classifier": "visarch.training.classifier:ClassifierTrainConfig",
+    "diffusion": "visarch.training.diffusion:DiffusionTrainConfig",
+}
 """Where the settings of a task and their defaults are defined."""
 _LENGTHS = ("steps", "epochs", "time")
 
@@ -48,11 +52,13 @@ def reproduce(run: Run) -> str | None:
     known to this version.
 
     A length in time becomes the number of steps that it came to, which another machine would find
-    to be different.
+    to be different. What a preset sets is not said again.
     """
     if run.task not in _CONFIGS:
         return None
-    given = {s.name: s.value for s in settings(run) if s.differs and s.name != "out"}
+    unsaid = _defaults(run.task, run.config.get("preset")) | {"out": run.config.get("out")}
+    unsaid["preset"] = None
+    given = {s.name: s.value for s in settings(run) if s.value != unsaid.get(s.name)}
     if "time" in given and run.total_steps:
         given = {name: value for name, value in given.items() if name not in _LENGTHS}
         given["steps"] = run.total_steps
@@ -89,16 +95,38 @@ def _uses_of_vae(path: str) -> list[Command]:
     ]
 
 
-_USES = {"vae": _uses_of_vae}
+def _uses_of_classifier(path: str) -> list[Command]:
+    return [
+        Command(f"visarch predict {path} picture.png", "name the class of an image of yours"),
+        Command(f"visarch evaluate {path}", "measure the model again, class by class"),
+        Command(f"visarch embed {path}", "write the feature vector of every image"),
+    ]
+
+
+def _uses_of_diffusion(path: str) -> list[Command]:
+    return [
+        Command(f"visarch sample {path} -n 64", "draw new images"),
+        Command(f"visarch evaluate {path}", "measure the model again, by noise level as well"),
+        Command(f"visarch interpolate {path} 0 1", "walk from one held-out image to another"),
+    ]
+
+
+_USES = {
+    "vae": _uses_of_vae,
+    "classifier": _uses_of_classifier,
+    "diffusion": _uses_of_diffusion,
+}
 """What a finished run of a task can be used for."""
 
 
-def _defaults(task: str) -> dict[str, Any]:
-    """A task's settings where nothing is given, not even the data."""
+def _defaults(task: str, preset: Any = None) -> dict[str, Any]:
+    """A task's settings where nothing but a preset is given, not even the data."""
     if task not in _CONFIGS:
         return {}
     module, _, name = _CONFIGS[task].partition(":")
-    config = getattr(import_module(module), name)(data="")
+    kind = getattr(import_module(module), name)
+    known = preset if preset in list(kind.PRESETS) else None
+    config, _ = with_preset(kind(data="", preset=known))
     return dict(_flat(yaml.safe_load(to_yaml(config)))) | {"data": None}
 
 

@@ -1,6 +1,7 @@
-"""Numbers as they are read."""
+"""Numbers and settings as they are read."""
 
 import math
+from typing import Any
 
 
 def number(value: float) -> str:
@@ -28,3 +29,8 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def setting(value: Any) -> str:
+    """A setting as it is read in config.yaml; a dash where it is left open."""
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,12 +6,16 @@ STYLE = """
   --page: #faf9f7; --card: #ffffff; --ink: #1c1e21; --muted: #5d636c; --line: #e2e1de;
   --train: #2563ae; --validation: #c2570c; --alarm: #b42318; --alarm-page: #fdf0ec;
   --code: #f1f0ed;
+  --run-1: #2563ae; --run-2: #c2570c; --run-3: #1a7f4b; --run-4: #a3268f; --run-5: #0e7f8c;
+  --run-6: #8a6d00; --run-7: #6a51c8; --run-8: #b42338;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141619; --card: #1b1e22; --ink: #e7e8ea; --muted: #a0a6b0; --line: #31353b;
     --train: #7ab5f5; --validation: #ffa45c; --alarm: #ff8f80; --alarm-page: #33201d;
     --code: #24282d;
+    --run-1: #7ab5f5; --run-2: #ffa45c; --run-3: #6fd39b; --run-4: #f08bdc; --run-5: #5fd0dd;
+    --run-6: #e3c34e; --run-7: #b3a4ff; --run-8: #ff8f80;
   }
 }
 * { box-sizing: border-box; }
@@ -33,7 +37,7 @@ small, .eyebrow, dt, th { color: var(--muted); font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 1rem; font-size: .9rem; }
 .badge {
   display: inline-block; padding: 0 .6rem; border: 1px solid var(--line); border-radius: 1rem;
-  font-size: .85rem;
+  font-size: .85rem; white-space: nowrap;
 }
 .badge.open { border-color: var(--validation); color: var(--validation); }
 .alarm {
@@ -52,9 +56,10 @@ dd { margin: 0; }
 .tiles > div, figure {
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
 }
-.charts, .pictures { display: grid; gap: 1rem; }
+.charts, .pictures, .beside { display: grid; gap: 1rem; }
 .charts { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
+.beside { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
 .strip { display: flex; flex-wrap: wrap; gap: 1rem; }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 .columns > * { min-width: 0; max-width: 100%; }
@@ -77,8 +82,26 @@ svg text { font-family: inherit; font-variant-numeric: tabular-nums; }
   content: ""; display: inline-block; width: 1.1rem; height: .2rem; margin-right: .4rem;
   vertical-align: middle; background: currentColor; border-radius: 2px;
 }
+.key.dashed::before {
+  background: repeating-linear-gradient(90deg, currentColor 0 .3rem, transparent .3rem .4rem);
+}
+.key.dotted::before {
+  background: repeating-linear-gradient(90deg, currentColor 0 .2rem, transparent .2rem .45rem);
+}
 .key.train { color: var(--train); }
 .key.validation { color: var(--validation); }
+.run-1 { color: var(--run-1); } .run-2 { color: var(--run-2); }
+.run-3 { color: var(--run-3); } .run-4 { color: var(--run-4); }
+.run-5 { color: var(--run-5); } .run-6 { color: var(--run-6); }
+.run-7 { color: var(--run-7); } .run-8 { color: var(--run-8); }
+.legend {
+  position: sticky; top: 0; z-index: 1; margin: 0 0 .5rem; padding: .5rem 0;
+  background: var(--page);
+}
+.group h3 { margin-top: 2.25rem; }
+.group td:first-child, .group th:first-child {
+  position: sticky; left: 0; background: var(--page);
+}
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem 1.5rem .3rem 0; text-align: left; vertical-align: top; }

@@ -1,68 +1,54 @@
-"""The top of the page: what was trained, how well it went, and what to beware of."""
+"""The top of the page: what was trained, and how well it went."""
 
 import math
 from collections.abc import Iterator
 
-from visarch.evaluation.vae import collapse_warning
+from visarch.report.accuracy import guessing, interval
 from visarch.report.curves import training_seconds
 from visarch.report.markup import Html, element, table, together
-from visarch.report.meaning import HEADLINE, METRICS, TASKS, meaning
+from visarch.report.meaning import HEADLINE, TASKS, meaning, ordered
 from visarch.report.run import Result, Run
 from visarch.report.spelling import duration, number
 
 
 def heading(run: Run) -> Html:
     """The run's name, how far it is, and its facts."""
-    of = f" of {run.total_steps:,}" if run.total_steps else ""
-    status = (
-        element("span", f"finished after {run.step:,} steps", class_="badge")
-        if run.finished
-        else element("span", f"not finished: {run.step:,}{of} steps done", class_="badge open")
-    )
     return together(
         element("p", f"visarch · {TASKS.get(run.task, run.task)}", class_="eyebrow"),
         element("h1", run.path.resolve().name),
-        element("p", status),
+        element("p", status(run)),
         element("dl", *(_fact(name, value) for name, value in _facts(run)), class_="facts"),
     )
 
 
-def alarms(run: Run) -> Iterator[str]:
-    """What the reader has to know before trusting a number."""
-    judged = _judged(run)
-    if judged:
-        yield from _collapse(run, judged)
-        bad = [meaning(name).title for name, v in judged.metrics.items() if not math.isfinite(v)]
-        if bad:
-            yield f"Not finite on the {judged.split} images: {', '.join(bad)}."
-    skipped = max((row.get("skipped_steps", 0.0) for row in run.rows), default=0.0)
-    if skipped:
-        steps = "1 step was" if skipped == 1 else f"{number(skipped)} steps were"
-        yield f"{steps} skipped because loss or gradient was not finite; they changed nothing."
-    if judged and run.evaluation and not run.finished:
-        yield (
-            f"The results were measured after step {judged.step:,}; the run has gone on to step "
-            f"{run.step:,} since, and is not finished."
-        )
+def status(run: Run) -> Html:
+    """How far the run is."""
+    if run.finished:
+        return element("span", f"finished after {run.step:,} steps", class_="badge")
+    of = f" of {run.total_steps:,}" if run.total_steps else ""
+    return element("span", f"not finished: {run.step:,}{of} steps done", class_="badge open")
 
 
 def results(run: Run) -> Html | None:
     """What was measured: the judged split in large, and all splits in a table."""
-    judged = _judged(run)
+    judged = run.judged
     if not judged:
         return None
-    order = [HEADLINE.get(run.task, ""), *METRICS, *judged.metrics]
-    names = sorted(judged.metrics, key=order.index)
+    names = ordered(run.task, judged.metrics)
     tiles = [
         element(
             "div",
             element("dt", meaning(name).title),
-            element("dd", number(judged.metrics[name]), element("small", _aside(name, run))),
-            class_="first" if name == order[0] else None,
+            element(
+                "dd",
+                meaning(name).spelled(judged.metrics[name]),
+                element("small", _aside(name, run, judged)),
+            ),
+            class_="first" if name == HEADLINE.get(run.task) else None,
         )
         for name in names
     ]
-    count = (run.splits.get(judged.split) or {}).get("count")
+    count = run.count(judged.split)
     images = f"{count:,} {judged.split} images" if count else f"the {judged.split} images"
     return element(
         "section",
@@ -75,7 +61,7 @@ def results(run: Run) -> Html | None:
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """The run in a few words."""
     yield "Data", str(run.data.get("source") or run.config.get("data", "unknown"))
-    count = ((run.data.get("splits") or {}).get("train") or {}).get("count")
+    count = run.count("train")
     if count:
         yield "Training images", f"{count:,}"
     if run.image_shape:
@@ -86,8 +72,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "Image", f"{'×'.join(map(str, sides))}, {kind}"
     if run.num_parameters:
         yield "Parameters", f"{run.num_parameters:,}"
-    if "batch_size" in run.config:
-        yield "Images per step", number(run.config["batch_size"])
+    batch_size = run.number("batch_size")
+    if batch_size:
+        yield "Images per step", number(batch_size)
     seconds = training_seconds(run)
     if seconds:
         yield "Training time", f"about {duration(seconds)}"
@@ -100,33 +87,19 @@ def _fact(name: str, value: str) -> Html:
     return element("div", element("dt", name), element("dd", value))
 
 
-def _judged(run: Run) -> Result | None:
-    """The result that stands for the run: on the test images, if there are any."""
-    by_split = {result.split: result for result in run.results}
-    return by_split.get("test") or by_split.get("validation") or next(iter(by_split.values()), None)
-
-
-def _collapse(run: Run, judged: Result) -> Iterator[str]:
-    """Whether the latents say nothing."""
-    kl, active = judged.metrics.get("KL", math.nan), judged.metrics.get("active units", math.nan)
-    latent_dim = _latent_dim(run)
-    if run.task == "vae" and latent_dim and math.isfinite(kl) and math.isfinite(active):
-        warning = collapse_warning(kl, int(active), latent_dim)
-        if warning:
-            yield warning
-
-
-def _aside(name: str, run: Run) -> str | None:
+def _aside(name: str, run: Run, judged: Result) -> str | None:
     """What a number is to be compared with, or its unit."""
     if name == "bits/dim" and run.levels:
-        return f"raw pixels take {math.log2(run.levels):.3g}"
-    if name == "active units" and _latent_dim(run):
-        return f"of {_latent_dim(run)}"
-    return meaning(name).unit or None
-
-
-def _latent_dim(run: Run) -> int | None:
-    return (run.config.get("model") or {}).get("latent_dim")
+        raw = f"raw pixels take {math.log2(run.levels):.3g}"
+        return raw + ("; estimated on some of them" if run.task == "diffusion" else "")
+    if name == "active units" and run.latent_dim:
+        return f"of {run.latent_dim}"
+    if name == "accuracy" and (bounds := interval(run, judged)):
+        low, high = (f"{100 * bound:.1f}" for bound in bounds)
+        guess = guessing(run, judged.split)
+        return f"95 % interval {low}–{high}" + (f", guessing {100 * guess:.3g}" if guess else "")
+    unit = meaning(name).unit
+    return None if unit in ("", "%") else unit
 
 
 def _every_split(results: list[Result], names: list[str]) -> Html | None:
@@ -134,8 +107,8 @@ def _every_split(results: list[Result], names: list[str]) -> Html | None:
     rows = [
         [
             meaning(name).title,
-            *(number(result.metrics.get(name, math.nan)) for result in results),
-            element("small", meaning(name).text),
+            *(_cell(name, result) for result in results),
+            element("small", _text(name)),
         ]
         for name in names
     ]
@@ -143,3 +116,13 @@ def _every_split(results: list[Result], names: list[str]) -> Html | None:
     numbers = range(1, 1 + len(results))
     summary = element("summary", "What these mean, and every split")
     return element("details", summary, table(head, rows, numbers=numbers))
+
+
+def _cell(name: str, result: Result) -> str:
+    return meaning(name).spelled(result.metrics[name]) if name in result.metrics else "–"
+
+
+def _text(name: str) -> str:
+    """What a metric says, and which way it is better."""
+    known = meaning(name)
+    return "; ".join(filter(None, [known.text, known.better and f"{known.better} is better"]))
