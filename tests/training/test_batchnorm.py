@@ -41,6 +41,18 @@ def test_statistics_are_those_of_the_whole_set_however_it_is_cut(sizes, shift):
     torch.testing.assert_close(norm.running_var, variance, rtol=1e-10, atol=1e-12)
 
 
+def test_statistics_are_those_of_all_processes_together():
+    batches = torch.randn(4, 8, 2, 6, 6).double().unbind()
+    mean, variance = statistics(torch.cat(batches))
+    seen = []
+    for own in (batches[:3], batches[3:], ()):  # one that had nothing to do
+        norm = BatchNorm(2).double()
+        forwards = [lambda b=b, norm=norm: norm(b) for b in own]
+        exact_batchnorm_statistics(norm, forwards, lambda ours: seen.append(ours) or seen)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-12, atol=1e-12)
+
+
 def test_deeper_layers_see_what_batches_in_training_give_them_without_dropout():
     torch.manual_seed(0)
     model, batches = TwoLayers(), torch.randn(5, 8, 2, 6, 6).unbind()

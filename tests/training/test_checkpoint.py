@@ -99,6 +99,21 @@ def test_model_and_optimizer_go_on_exactly(kind, memory_format, path):
         assert torch.equal(other.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_the_file_does_not_depend_on_the_layout_in_memory(kind, path):
+    contents = set()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = toy_model(dropout=0.0).to(memory_format=layout)
+        optimizer = trained(kind, model, steps=0)
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter).copy_(torch.full(parameter.shape, 0.5))
+        optimizer.step()
+        tensors = module_tensors(model, "model.") | optimizer_tensors(optimizer, model)
+        save_checkpoint(path, tensors, STATE)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
 def test_shared_weights_are_stored_once_and_constants_not_at_all():
     model = nn.Module()
     model.first, model.second = nn.Linear(2, 2), nn.Linear(2, 2)

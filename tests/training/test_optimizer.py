@@ -50,6 +50,53 @@ def test_without_a_gradient_signal_only_the_decayed_shrink(kind):
         assert torch.equal(parameter, before[name]) != shrunk, name
 
 
+NETWORKS = {
+    "signals": (lambda: nn.Conv1d(3, 4, 1), (2, 3, 5), torch.contiguous_format),
+    "images": (lambda: nn.Conv2d(3, 4, 3), (2, 3, 5, 5), torch.channels_last),
+    "pixels": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 5, 5), torch.channels_last),
+    "grown": (lambda: nn.ConvTranspose2d(3, 4, 2), (2, 3, 5, 5), torch.channels_last),
+    "volumes": (lambda: nn.Conv3d(3, 4, 3), (2, 3, 5, 5, 5), torch.channels_last_3d),
+    "matrix": (lambda: nn.Linear(5, 4), (2, 3, 5), torch.contiguous_format),
+}
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("make", "shape", "layout"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("of_weights", [True, False])
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_gradients_and_state_lie_as_their_weights_do(
+    make, shape, layout, of_weights, kind, precision
+):
+    """Where they do not, torch's fused steps compute nonsense on a CPU."""
+    model = make()
+    images = torch.rand(shape).contiguous(memory_format=layout)
+    if of_weights:
+        model.to(memory_format=layout)
+    optimizer = make_optimizer(model, config(optimizer=kind))
+    for _ in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            model(images).float().square().sum().backward()
+        for parameter in model.parameters():
+            assert order(parameter.grad) == order(parameter)
+        optimizer.step()
+    for parameter in model.parameters():
+        for value in optimizer.state[parameter].values():
+            assert value.ndim == 0 or order(value) == order(parameter)
+
+
+def order(tensor):
+    """The axes in the order of memory; one of a single element has no place in it."""
+    axes = [axis for axis in range(tensor.ndim) if tensor.shape[axis] > 1]
+    return sorted(axes, key=tensor.stride, reverse=True)
+
+
+@pytest.mark.parametrize(("kind", "sharded"), [("adamw", True), ("sgd", False), ("sgd", True)])
+def test_steps_are_fused_where_torch_can(kind, sharded):
+    optimizer = make_optimizer(Everything(), config(optimizer=kind), sharded=sharded)
+    assert optimizer.defaults["fused"] == ((kind, sharded) != ("sgd", True))
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 def test_it_is_torch_s_optimizer(kind):
     torch.manual_seed(0)
