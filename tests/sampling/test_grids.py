@@ -7,10 +7,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visarch.objectives.diffusion import MAX_LOG_SNR, SCHEDULES, Schedule, cosine, linear, shifted
+from visarch.objectives.diffusion import MAX_LOG_SNR, SCHEDULES, Schedule, cosine, linear
 from visarch.sampling import log_snr_times, time_at, uniform_times
 
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+
+
+def shifted(t: torch.Tensor) -> torch.Tensor:
+    """A schedule for larger images."""
+    return cosine(t) - 2.8
+
+
+def raised(t: torch.Tensor) -> torch.Tensor:
+    """A schedule that ends with some of the image to be seen."""
+    return cosine(t) + 7
 
 
 def double(*values: float) -> torch.Tensor:
@@ -49,10 +59,19 @@ def test_log_snr_times_have_equal_steps_of_it(schedule: Schedule):
     torch.testing.assert_close(levels, torch.linspace(-10, 9, 20, dtype=torch.float64))
 
 
+def test_a_schedule_that_was_shifted_down_starts_as_much_lower():
+    """… so that as much of it is left out as of the schedule itself; one shifted up is cut off."""
+    levels = shifted(log_snr_times(20, shifted)[:-1])
+    torch.testing.assert_close(levels, torch.linspace(-12.8, 9, 20, dtype=torch.float64))
+    assert raised(log_snr_times(20, raised)[0]) == pytest.approx(-8)
+
+
 def test_log_snr_times_stay_within_the_schedule():
     """A schedule that ends sooner is taken as it is."""
-    for schedule in (linear, shifted(cosine, 256)):
-        levels = schedule(log_snr_times(5, schedule, first=-40.0, last=40.0)[:-1])
+    for schedule in (linear, shifted):
+        grid = log_snr_times(5, schedule, first=-40.0, last=40.0)
+        assert (grid.diff() < 0).all()
+        levels = schedule(grid[:-1])
         torch.testing.assert_close(levels[[0, -1]], schedule(double(1.0, 0.0)))
     assert cosine(log_snr_times(5, cosine, last=40.0)[-2]) == pytest.approx(MAX_LOG_SNR)
 

@@ -64,16 +64,6 @@ def linear(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear}
 
 
-def shifted(schedule: Schedule, side: int, reference: int = 64) -> Schedule:
-    """λ(t) + 2 log(reference / side): as much noise for large images as for those it was made for.
-
-    Averaging over blocks of an image of more pixels takes away more of the noise.
-
-    Source: Hoogeboom et al. 2023, section 3.1.
-    """
-    return lambda t: schedule(t) + 2 * math.log(reference / side)
-
-
 def log_snr_and_rate(
     schedule: Schedule, t: Float[Tensor, " b"]
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

@@ -1,8 +1,11 @@
 """Samplers of a diffusion model, as plain functions of a callable: from noise to images.
 
-estimate = denoiser(network, cosine, "v", limit=clip)
-times = log_snr_times(20, cosine)
-x = dpm_solver_pp(estimate, torch.randn(64, 3, 32, 32), times, cosine)   # on the scale −1 … 1
+    estimate = denoiser(network, cosine, "v", limit=clip)
+    times = log_snr_times(20, cosine)
+    with torch.no_grad():
+        x = dpm_solver_pp(estimate, torch.randn(64, 3, 32, 32), times, cosine)
+
+Images are on the scale −1 … 1 here.
 """
 
 from visarch.sampling.denoisers import (

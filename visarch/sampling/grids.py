@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visarch.objectives.diffusion import Schedule
+from visarch.objectives.diffusion import MIN_LOG_SNR, Schedule
 
 FIRST_LOG_SNR, LAST_LOG_SNR = -10.0, 9.0
 """Between these λ lies what few steps must spend themselves on: at the first, less than 1/100 of
-the image is to be seen, and at the last, noise of about one of 256 levels."""
+the image is to be seen, and at the last, noise of one or two of 256 levels."""
 
 
 def uniform_times(num_steps: int) -> Tensor:
@@ -28,21 +28,31 @@ def log_snr_times(
     num_steps: int,
     schedule: Schedule,
     *,
-    first: float = FIRST_LOG_SNR,
+    first: float | None = None,
     last: float = LAST_LOG_SNR,
 ) -> Tensor:
     """The times where λ(t) takes n equally spaced values from ``first`` to ``last``, and then 0.
 
-    All four samplers come closer to where infinitely many steps would lead than with uniform times,
-    DPM-Solver++ by far. Large images, whose average color is known at lower λ, want a lower first.
+    With 20 steps DPM-Solver++ comes two or three times closer to where infinitely many would lead
+    than with uniform times, and Heun's method, for which the first uniform step is much too long,
+    comes near it at all. DDIM can do as well with uniform times.
+
+    Args:
+        num_steps: n.
+        schedule: λ(t).
+        first: by default −10, or less if the schedule was shifted for large images: their average
+            color shows at a lower λ.
+        last: the λ from which the last step goes to time 0.
 
     Raises:
         ValueError: there is no step.
 
-    Source: Lu et al. 2022 (DPM-Solver), section 3.3 (uniform log-SNR).
+    Source: Lu et al. 2022 (DPM-Solver), section 3.3.
     """
-    ends = schedule(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist()
-    first, last = max(first, ends[0]), min(last, ends[1])
+    end, start = schedule(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist()
+    if first is None:
+        first = FIRST_LOG_SNR + min(0.0, end - MIN_LOG_SNR)
+    first, last = max(first, end), min(last, start)
     values = torch.linspace(first, last, _at_least_one(num_steps), dtype=torch.float64)
     return torch.cat([time_at(schedule, values), torch.zeros(1, dtype=torch.float64)])
 
