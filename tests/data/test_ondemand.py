@@ -65,6 +65,7 @@ def test_a_split_on_demand_reads_and_takes_as_one_in_memory():
     assert not lazy.in_memory
     assert not held.sequential
     assert not lazy.sequential
+    assert lazy.seeded(3) is lazy
     order = torch.randperm(20)
     for split in (held, lazy, held.take("x", order.tolist()), lazy.take("x", order.tolist())):
         batch = split.read(order)

@@ -109,3 +109,16 @@ def test_image_files_that_cannot_be_used_are_named(here):
     with pytest.raises(UserError, match="'photos' cannot be opened: is a directory"):
         load_images(["photos"], like)
     assert load_images(["photos/x.png"], like).images.shape == (1, 3, 8, 8)
+
+
+def test_what_is_missing_is_said_before_what_would_not_fit(here):
+    for data in ("x.npz", "nowhere"):
+        with pytest.raises(UserError, match=f"There is no {data!r}"):
+            open_data(data, channels=5)
+
+
+def test_every_kind_of_data_says_which_it_is(here):
+    save(here / "photos" / "x.png")
+    (here / "photos" / "labels.csv").write_text("file,label\nx.png,a\n")
+    assert open_data("photos").kind == open_data("photos/labels.csv").kind == "csv"
+    assert open_data("digits").kind == "digits"

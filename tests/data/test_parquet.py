@@ -269,7 +269,7 @@ def test_a_table_that_is_too_large_is_mapped_from_the_disk(tmp_path, monkeypatch
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     data = open_data(source)
     assert not data.splits["train"].in_memory
-    assert "HF_DATASETS_CACHE" in reasons(data, "held")[0][1]
+    assert "HF_DATASETS_CACHE" in reasons(data, "table")[0][1]
     for name, split in data.splits.items():
         every = range(len(split))
         assert split.take("all", every).names == whole.splits[name].names

@@ -60,7 +60,7 @@ def number_classes(
     ordered = sorted(distinct, key=int) if numeric else sorted(distinct)
     names = tuple(ordered if listed is None else (normalize("NFC", name) for name in listed))
     positions = {name: position for position, name in enumerate(names)}
-    classes = Classes(names, reasons=[("classes", some(names), f"{len(names)}: {why}")])
+    classes = Classes(names, reasons=[("classes", some(names), f"{len(names)}, {why}")])
     unknown: dict[str, list[str]] = {}
     for split, own in labels.items():
         if all(label is None for label in own.values()):

@@ -67,6 +67,10 @@ class Split:
         then count from its beginning, and ascend."""
         return False
 
+    def seeded(self, seed: int) -> Split:
+        """The samples of a stream in the order of a seed; all others are read in any order."""
+        return self
+
     @property
     def in_memory(self) -> bool:
         """Whether the images are held as one tensor."""

@@ -162,7 +162,7 @@ def _classes(
     if len(folders) < len(paths):
         outside = next(name for name in paths if name not in folders)
         return {}, f"not every image lies in a sub-folder: {outside}"
-    return folders, f"{len(set(folders.values()))} sub-folders hold every image"
+    return folders, "the sub-folders, which hold every image"
 
 
 def _shared(paths: Mapping[str, Parts], known: Collection[str]) -> Parts:

@@ -59,7 +59,7 @@ def open_data(
             f"image_size={image_size} and channels={channels} contradict like={like}; give either"
         )
     data = os.fspath(data)
-    path = Path(data).expanduser()
+    path = _place(data)
     if path.suffix.lower() in ARRAYS and path.is_file():
         return open_array(data, image_size=image_size, channels=channels, like=like, known=classes)
     if channels not in (None, 1, 3):
@@ -93,15 +93,11 @@ def find_images(data: str, *, known: Sequence[str] = (), in_order: bool = False)
     Raises:
         UserError: there are none.
     """
-    if not data:
-        raise UserError(f"--data is empty; give {KINDS}.")
+    path = _place(data)
     if data.startswith(PREFIX):
         return find_hub(data)
-    path = Path(data).expanduser()
     if path.is_dir():
         return find_folder(data, known, in_order=in_order)
-    if not path.exists():
-        raise UserError(_missing(data))
     if path.suffix.lower() == ".csv":
         return find_csv(path)
     if path.suffix.lower() == ".parquet":
@@ -133,6 +129,20 @@ def load_images(paths: Sequence[str | Path], preparation: Preparation) -> Split:
         except ValueError as error:
             raise UserError(f"{str(path)!r} {error}.") from error
     return Split("files", torch.stack(samples), None, [str(path) for path in paths])
+
+
+def _place(data: str) -> Path:
+    """Where the data lies, if it does so on this machine.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not data:
+        raise UserError(f"--data is empty; give {KINDS}.")
+    path = Path(data).expanduser()
+    if data != "digits" and not data.startswith(PREFIX) and not path.exists():
+        raise UserError(_missing(data))
+    return path
 
 
 def _missing(data: str) -> str:

@@ -57,7 +57,7 @@ def find_parquet(source: str, files: Mapping[str, Path], *, in_order: bool = Fal
         else:
             images = _mapped(groups.paths).column(columns.image)
             why = "the images do not fit into memory: their table was written to Hugging Face's "
-            found.reasons.append(("held", "on disk", why + "cache, HF_DATASETS_CACHE"))
+            found.reasons.append(("table", "on disk", why + "cache, HF_DATASETS_CACHE"))
         labels: Sequence[Any] = [None] * groups.num_rows
         if columns.label is not None:
             labels = groups.column(columns.label).to_pylist()
