@@ -248,6 +248,26 @@ def test_the_loss_is_the_cross_entropy(training: bool):
     )
 
 
+def test_pictures_are_of_what_was_measured_last_unless_the_model_has_changed():
+    data = make_data()
+    task = make_task(data)
+    model = visarch.ResNet(visarch.ResNetConfig(3, 3, depths=(1,), widths=(4,))).eval()
+    seen: list[int] = []
+    model.stages_of = model.stages
+    model.stages = lambda x: seen.append(len(x)) or model.stages_of(x)  # type: ignore[method-assign, func-returns-value]
+    with torch.no_grad():
+        first = task.pictures(model, data)
+        assert seen == [40]
+        task.evaluate(model, data.splits["validation"], StepNoise(0, 0, 1))
+        same = task.pictures(model, data)
+        assert seen == [40, 40]
+        model.classifier.bias[0] += 50
+        other = task.pictures(model, data)
+        assert seen == [40, 40, 40]
+    assert first["confusion"].tobytes() == same["confusion"].tobytes()
+    assert first["confusion"].tobytes() != other["confusion"].tobytes()
+
+
 # Whole runs.
 
 

@@ -21,6 +21,7 @@ from visarch.data.augmentation import (
     turn_and_zoom,
 )
 from visarch.data.randaugment import OPERATIONS, rand_augment
+from visarch.evaluation.classification import ClassifierMeasurement
 from visarch.inference.classifier import measure, pictures
 from visarch.models.resnet import ResNet
 from visarch.objectives.classification import cross_entropy, is_correct, smooth_targets
@@ -45,6 +46,8 @@ class ClassifierTask:
         self.config, self.classes, self.levels = config, data.classes, data.levels
         # beyond its edge a photograph goes on, and so does the paper that a character stands on
         self.padding: Padding = "mirror" if kind_of(data).name == "photographs" else "edge"
+
+        self._last: tuple[Tensor, Split, ClassifierMeasurement] | None = None
 
     def facts(self) -> dict[str, Any]:
         return {}
@@ -102,14 +105,23 @@ class ClassifierTask:
     def evaluate(self, model: nn.Module, split: Split, noise: StepNoise) -> dict[str, float]:
         """Accuracy and its companions; nothing for a split without labels."""
         assert isinstance(model, ResNet)
-        return {} if split.labels is None else dict(measure(model, split, self.levels))
+        if split.labels is None:
+            return {}
+        measured = measure(model, split, self.levels)
+        self._last = _checksums(model), split, measured
+        return dict(measured)
 
     def pictures(self, model: nn.Module, data: Data) -> dict[str, Image.Image]:
-        """What is confused, how sure it is of what, the surest mistakes, and what training sees."""
+        """What is confused, how sure it is of what, the surest mistakes, and what training sees.
+
+        They are of the split that this very model was last measured on.
+        """
         assert isinstance(model, ResNet)
-        labelled = [split for split in data.splits.values() if split.labels is not None]
-        split = labelled[-1]  # test, or validation; where neither has labels, training
-        measured = measure(model, split, self.levels)
+        if self._last is None or not torch.equal(self._last[0], _checksums(model)):
+            labelled = [split for split in data.splits.values() if split.labels is not None]
+            self.evaluate(model, labelled[-1], StepNoise(0, 0, 1))
+        assert self._last is not None
+        _, split, measured = self._last
         examples = {"examples": self._examples(data.splits["train"])}
         return examples | pictures(measured, split, self.levels, self.classes)
 
@@ -120,3 +132,8 @@ class ClassifierTask:
         noise = StepNoise(derive_seed("examples", self.config.seed), 0, _EXAMPLES)
         changed, _ = self.augment(images, images.new_zeros(len(images), 1).float(), noise)
         return beside(to_unit(images, self.levels), changed)
+
+
+def _checksums(model: nn.Module) -> Tensor:
+    """The sum of each tensor of a model, by which one tells whether it has changed."""
+    return torch.stack([tensor.double().sum().cpu() for tensor in model.state_dict().values()])
