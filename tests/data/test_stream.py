@@ -36,6 +36,7 @@ def test_training_samples_are_streamed_and_the_others_read(data):
     train = data.splits["train"]
     assert train.sequential
     assert not train.in_memory
+    assert train.labelled
     assert len(train) == 54  # a tenth is held out
     assert data.classes == ("b", "a", "c")
     assert numbers(data.splits["validation"].images) == list(range(6))
@@ -167,6 +168,7 @@ def test_labels_without_names_cannot_be_numbered_in_a_stream(tmp_path):
     why = next(why for what, _, why in data.reasons if what == "classes")
     assert "only where the schema names the classes" in why
     assert data.splits["train"].read(torch.arange(3)).labels is None
+    assert not data.splits["train"].labelled
 
 
 def test_a_damaged_image_in_a_stream_is_named(tmp_path):

@@ -36,6 +36,10 @@ class ToySplit:
     names: list[str]
     labels: Tensor | None = None
     in_memory: bool = True
+    sequential: bool = False
+
+    def seeded(self, seed: int) -> "ToySplit":
+        return self
 
     def __len__(self) -> int:
         return len(self.images)

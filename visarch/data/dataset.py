@@ -67,6 +67,11 @@ class Split:
         then count from its beginning, and ascend."""
         return False
 
+    @property
+    def labelled(self) -> bool:
+        """Whether `read` gives labels; of a stream's, unlike others', `labels` holds none."""
+        return self.labels is not None
+
     def seeded(self, seed: int) -> Split:
         """The samples of a stream in the order of a seed; all others are read in any order."""
         return self

@@ -47,6 +47,11 @@ class StreamedSplit(Split):
     def sequential(self) -> bool:
         return True
 
+    @property
+    def labelled(self) -> bool:
+        assert self.stream is not None
+        return self.stream.labelled
+
     def read(self, indices: Tensor) -> Batch:
         """The samples at `indices` (b,) of the stream, best in ascending order."""
         assert self.stream is not None
@@ -109,6 +114,11 @@ class Stream:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def labelled(self) -> bool:
+        """Whether samples have labels."""
+        return self._classes is not None
 
     def seeded(self, seed: int) -> Stream:
         """The same samples in the order of another seed."""

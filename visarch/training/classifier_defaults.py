@@ -42,8 +42,8 @@ def check_classes(data: Data) -> tuple[str, ...]:
     Raises:
         UserError: there are no labels, or a single class.
     """
-    labels = data.splits["train"].labels
-    if data.classes is None or labels is None:
+    train = data.splits["train"]
+    if data.classes is None or not train.labelled:
         raise UserError(
             f"The training images in {data.source!r} have no labels, and a classifier learns from "
             "labels: sort the images into a sub-folder for each class, list them in a CSV file "
@@ -55,7 +55,9 @@ def check_classes(data: Data) -> tuple[str, ...]:
             f"All images in {data.source!r} are of one class, {data.classes[0]!r}: a classifier "
             "needs two at least to tell apart."
         )
-    counts = labels.bincount(minlength=len(data.classes))
+    if train.labels is None:  # those of a stream are known when they are read
+        return data.classes
+    counts = train.labels.bincount(minlength=len(data.classes))
     least, most = int(counts.argmin()), int(counts.argmax())
     if counts[most] >= _UNEQUAL * counts[least]:
         sizes = (

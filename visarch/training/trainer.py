@@ -73,7 +73,7 @@ class Trainer:
     ) -> None:
         self.task = task
         self.model = model.to(accelerator.device).train()
-        self.split = split
+        self.split = split = split.seeded(config.seed)
         self.config = config
         self.accelerator = accelerator
         self.precision = precision(config, accelerator.device, task.low_precision)
@@ -182,7 +182,8 @@ class Trainer:
         # in the order of an epoch: a folder lists class after class, and deeper layers see other
         # values where a batch is of one class; in nearly equal pieces: a rest of one sample would
         # have no variance
-        order = epoch_order(self.config.seed, 0, len(self.split))
+        count, seed = len(self.split), self.config.seed
+        order = torch.arange(count) if self.split.sequential else epoch_order(seed, 0, count)
         pieces = order.tensor_split(max(1, round(len(order) / self.config.batch_size)))
         numbers = range(len(pieces))[self.accelerator.process_index :: self._num_processes]
         batches = self._batches.each(pieces[number] for number in numbers)
@@ -280,7 +281,11 @@ class Trainer:
 
     def _indices(self, step: int) -> Tensor:
         """This process's part of the global batch of a step."""
-        indices = batch_indices(self.config.seed, step, len(self.split), self.config.batch_size)
+        size = self.config.batch_size
+        if self.split.sequential:
+            indices = torch.arange(step * size, (step + 1) * size)
+        else:
+            indices = batch_indices(self.config.seed, step, len(self.split), size)
         return indices.chunk(self._num_processes)[self.accelerator.process_index]
 
     def _fetch(self, values: dict[str, Tensor]) -> dict[str, float]:
