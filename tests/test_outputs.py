@@ -12,13 +12,23 @@ from PIL import Image
 from visarch import GaussianVAE, VAEConfig, __version__
 from visarch.data import Preparation, open_data
 from visarch.errors import UserError
-from visarch.outputs import place, save_arrays, save_parquet, save_picture, save_values, to_values
+from visarch.outputs import (
+    place,
+    save_arrays,
+    save_film,
+    save_parquet,
+    save_picture,
+    save_values,
+    to_values,
+)
 from visarch.run import Run
+
+NOTHING_MORE: tuple = (None, None, {}, None, 0, None, None)
 
 
 def make_run(folder: Path | None) -> Run:
     model = GaussianVAE(VAEConfig(image_shape=(1, 4, 4), latent_dim=2, channels=4, depth=1))
-    return Run("x", folder, model, Preparation((1, 4, 4), 256), None, 0, None, None)
+    return Run("x", folder, model, Preparation((1, 4, 4), 256), *NOTHING_MORE)
 
 
 # Where.
@@ -146,3 +156,18 @@ def test_parquet(tmp_path: Path):
         "labels": ["dog", None, "cat"],
         "means": [[0, 1], [2, 3], [4, 5]],
     }
+
+
+def test_a_film_runs_for_ever_and_rests_at_its_end(tmp_path: Path):
+    frames = [Image.new("RGB", (8, 6), (40 * number, 0, 0)) for number in range(5)]
+    save_film(tmp_path / "a.gif", frames, 50, 2000, {"seed": "3"})
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 5
+        assert film.info["loop"] == 0
+        assert b"seed: 3" in film.info["comment"]
+        durations = []
+        for number in range(5):
+            film.seek(number)
+            durations.append(film.info["duration"])
+            assert film.convert("RGB").getpixel((3, 3)) == (40 * number, 0, 0)
+    assert durations == [50, 50, 50, 50, 2000]

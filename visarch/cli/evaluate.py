@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from visarch.errors import UserError
+from visarch.training.diffusion import SamplerName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +71,38 @@ class Evaluate:
     by default 64."""
     mirrored: bool = False
     """Classifier: average the answers to each image and to its mirror image."""
+    times: int | None = None
+    """Diffusion: at how many times each image is denoised for the bound on its likelihood; by
+    default 20."""
+    features: str | None = None
+    """Diffusion: a classifier's run, in whose features samples are compared with real images, and
+    which reads them; or a file with the weights of the FID's Inception."""
+    samples: int | None = None
+    """Diffusion: how many samples to compare; by default as many as there are images, at most
+    1000."""
+    sampler: SamplerName | None = None
+    """Diffusion: what draws them; by default as in training, as for what follows."""
+    steps: int | None = None
+    """Diffusion: steps of the sampler."""
+    guidance: float | None = None
+    """Diffusion: w of (1 + w) · with label − w · without; 0 leaves it out."""
     json: bool = False
     """Print the results as JSON."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
     def __post_init__(self) -> None:
-        if self.importance_samples is not None and self.importance_samples < 0:
-            raise UserError(
-                f"--importance-samples is {self.importance_samples}; it must be at least 0."
-            )
+        for name, minimum in (
+            ("importance_samples", 0),
+            ("times", 1),
+            ("samples", 12),
+            ("steps", 1),
+            ("guidance", -1),
+        ):
+            value = getattr(self, name)
+            if value is not None and not minimum <= value < math.inf:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} is {value}; it must be at least {minimum}.")
 
     def main(self) -> None:
         from visarch.cli.flags import refuse_foreign
@@ -86,9 +110,11 @@ class Evaluate:
         from visarch.terminal import note_skipped, print_table, progress
 
         run = load_run(self.run, self.device)
-        refuse_foreign(self, run.task, {"importance_samples": "vae", "mirrored": "classifier"})
+        of_diffusion = ("times", "features", "samples", "sampler", "steps", "guidance")
+        only = {"importance_samples": "vae", "mirrored": "classifier"}
+        refuse_foreign(self, run.task, only | dict.fromkeys(of_diffusion, "diffusion"))
         with progress("reading images") as tell:
-            data = run.open_data(self.data, tell, labelled=run.task == "classifier")
+            data = run.open_data(self.data, tell, labelled=_needs_labels(run))
         note_skipped(data)
         split = self._choose_split(data)
         trained_on = run.is_trained_on(data)
@@ -135,10 +161,25 @@ class Evaluate:
 def _measure(question: Question) -> Findings:
     """What the run's task has to say."""
     from visarch.cli.evaluate_classifier import evaluate_classifier
+    from visarch.cli.evaluate_diffusion import evaluate_diffusion
     from visarch.cli.evaluate_vae import evaluate_vae
 
-    measures = {"vae": evaluate_vae, "classifier": evaluate_classifier}
+    measures = {
+        "vae": evaluate_vae,
+        "classifier": evaluate_classifier,
+        "diffusion": evaluate_diffusion,
+    }
     return measures[question.run.task](question)
+
+
+def _needs_labels(run: Run[nn.Module]) -> bool:
+    """Whether the model knows classes, so that labels must be those."""
+    from visarch.models.unet import Denoiser
+
+    model = run.model
+    return run.task == "classifier" or (
+        isinstance(model, Denoiser) and model.context.label is not None
+    )
 
 
 def _remarks(run: Run[nn.Module], data: Data, trained_on: bool, known: bool) -> list[str]:

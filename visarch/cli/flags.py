@@ -27,6 +27,7 @@ import tyro
 
 from visarch.cli import is_addressed_to_the_user
 from visarch.errors import UserError
+from visarch.training.config import spelled
 
 _CONFIG = (
     tyro.conf.OmitArgPrefixes,  # flags of a nested dataclass are as flat as the others
@@ -97,7 +98,7 @@ def refuse_foreign(verb: Any, task: str, only: Mapping[str, str]) -> None:
         value = getattr(verb, name)
         if task != wanted and value != defaults[name]:
             flag = f"--{name.replace('_', '-')}"
-            typed = flag if value is True else f"{flag} {value}"
+            typed = flag if value is True else f"{flag} {spelled(value)}"
             raise UserError(
                 f"{typed} is for {wanted} runs, and {verb.run} is a {task} run: leave it out."
             )

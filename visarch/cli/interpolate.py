@@ -1,7 +1,8 @@
-"""``visarch interpolate``: from one picture to another through the latent space."""
+"""``visarch interpolate``: from one picture to another, on a way that the model knows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,27 +12,58 @@ from tyro.conf import Positional
 from visarch.errors import UserError
 
 if TYPE_CHECKING:
-    from visarch.data import Split
-    from visarch.models.vae import GaussianVAE
+    from torch import Tensor, nn
+
     from visarch.run import Run
 
 
 @dataclass(frozen=True)
-class Interpolate:
-    """Walk from one picture to another through the latent space.
+class Way:
+    """The pictures on a way, and its ends."""
 
-    The row begins and ends with the two pictures; between them, the decoder's means along the
-    straight line from f(a) to f(b).
+    images: Tensor
+    """(steps, C, *spatial) on the unit scale."""
+    ends: Tensor | None
+    """The two pictures it leads from and to (2, C, *spatial), where they are not among these."""
+    names: tuple[str, str]
+    """What the ends are called."""
+    facts: Mapping[str, str]
+    """What is kept in the picture beside these."""
+    said: str = ""
+    """How it came about, for the line on stdout."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A way to walk."""
+
+    run: Run[nn.Module]
+    flags: Interpolate
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Walk from one picture to another on a way that the model knows.
+
+    VAE: the row begins and ends with the two pictures; between them, the decoder's means along the
+    straight line from f(a) to f(b). Diffusion: the same along an arc, from the noise that makes the
+    one to the noise that makes the other.
     """
 
     run: Positional[str]
     """The run folder; or a model folder, or a hub id."""
     a: Positional[str]
-    """An image file; or a number, counted from 0: that image of the run's held-out ones."""
+    """An image file; or a number, counted from 0: that image of the run's held-out ones; or, for
+    diffusion, seed:3, the first picture that `visarch sample` draws from that seed."""
     b: Positional[str]
     """Another."""
     steps: int = 10
     """How many pictures to make on the way, both ends included."""
+    label: tuple[str, ...] | None = None
+    """Diffusion: names or numbers of the classes of both ends, or one for both; by default, those
+    of the images where they are known."""
+    vector: tuple[float, ...] | None = None
+    """Diffusion: the context vector of both ends."""
     out: Path | None = None
     """The .png to write, or a folder; by default outputs/ in the run folder."""
     device: str = "auto"
@@ -40,66 +72,43 @@ class Interpolate:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise UserError(f"--steps is {self.steps}; it must be at least 2.")
+        if self.label is not None and len(self.label) > 2:
+            raise UserError(
+                f"--label has {len(self.label)} classes; give one for both ends, or one for each."
+            )
 
     def main(self) -> None:
-        import torch
-
-        from visarch.data import to_unit
-        from visarch.inference.vae import interpolate
+        from visarch.cli.flags import refuse_foreign
+        from visarch.models.unet import Denoiser
         from visarch.models.vae import GaussianVAE
         from visarch.outputs import KEYS, place, save_picture, save_values
-        from visarch.pictures import strip
+        from visarch.pictures import grid, strip
         from visarch.run import load_run
         from visarch.terminal import note
 
-        run = load_run(self.run, self.device).of(GaussianVAE)
+        run = load_run(self.run, self.device)
+        run.of(GaussianVAE, Denoiser)
+        refuse_foreign(self, run.task, {"label": "diffusion", "vector": "diffusion"})
         if run.assumption:
             note(run.assumption)
-        ends = _ends(run, self.a, self.b)
-        name = f"interpolation {Path(self.a).stem} {Path(self.b).stem}"
-        path = place(run, self.out, name, ".png")
+        a, b = (Path(end).stem.replace(":", " ") for end in (self.a, self.b))
+        path = place(run, self.out, f"interpolation {a} {b}", ".png")
 
-        levels = run.preparation.levels
-        images = interpolate(run.model, ends, levels, self.steps)
-        first, last = to_unit(ends.read(torch.arange(2)).images, levels)
-        facts = {"from": ends.names[0], "to": ends.names[1]}
-        save_picture(path, strip(first, images, last), facts)
-        files = [path, *save_values(path, {KEYS[run.preparation.ndim]: images}, run.preparation)]
-        print(f"{self.steps} steps from {' to '.join(ends.names)}: {', '.join(map(str, files))}")
-
-
-def _ends(run: Run[GaussianVAE], a: str, b: str) -> Split:
-    """The two pictures in one split of two."""
-    import torch
-
-    from visarch.data import Split, load_images
-
-    numbers = [which for which in (a, b) if _is_number(which)]
-    if numbers and run.data is None:
-        raise UserError(
-            f"{numbers[0]} counts the images of a run's data, and {run.source} is a model without "
-            "its run folder: give image files."
-        )
-    if len(numbers) < 2 and run.preparation.ndim != 2:
-        raise UserError(
-            f"The model works on {run.preparation.ndim}-d data, of which there are no image files: "
-            f"say which of the held-out samples to take by a number, not by {a!r} and {b!r}."
-        )
-    own = run.held_out(run.open_data()) if numbers else None
-    ends = []
-    for which in (a, b):
-        if own is None or not _is_number(which):
-            ends.append(load_images([which], run.preparation))
-        elif 0 <= int(which) < len(own):
-            ends.append(own.take(own.name, [int(which)]))
+        way = _walk(Question(run, self))
+        if way.ends is None:
+            picture = grid(way.images, len(way.images))
         else:
-            raise UserError(
-                f"There is no image {which}: the held-out ones of {run.data} are numbered from 0 "
-                f"to {len(own) - 1}."
-            )
-    images = torch.cat([end.read(torch.zeros(1, dtype=torch.int64)).images for end in ends])
-    return Split("ends", images, None, [end.names[0] for end in ends])
+            picture = strip(way.ends[0], way.images, way.ends[1])
+        save_picture(path, picture, {"from": way.names[0], "to": way.names[1], **way.facts})
+        values = {KEYS[run.preparation.ndim]: way.images}
+        files = [path, *save_values(path, values, run.preparation)]
+        said = f"{self.steps} steps from {' to '.join(way.names)}{way.said}"
+        print(f"{said}: {', '.join(map(str, files))}")
 
 
-def _is_number(which: str) -> bool:
-    return which.removeprefix("-").isdecimal()
+def _walk(question: Question) -> Way:
+    """The way that the run's task knows."""
+    from visarch.cli.interpolate_diffusion import walk_diffusion
+    from visarch.cli.interpolate_vae import walk_vae
+
+    return {"vae": walk_vae, "diffusion": walk_diffusion}[question.run.task](question)

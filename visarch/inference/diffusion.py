@@ -224,7 +224,7 @@ def mean_loss(
 ) -> float:
     """The mean loss over a split; the same noise gives the same number."""
     total = torch.zeros((), device=noise.device)
-    for x, condition, own in _batches(model, recipe, split, levels, noise):
+    for x, condition, own in _batches(model, split, levels, noise):
         total += image_losses(arranging(model), recipe, x, condition, own).sum()
     return float(total) / len(split)
 
@@ -246,7 +246,7 @@ def measure(
 
     def batches() -> Iterator[tuple[Tensor, Callable[[Tensor, Tensor], Tensor], StepNoise]]:
         done = 0
-        for x, condition, own in _batches(model, recipe, split, levels, noise):
+        for x, condition, own in _batches(model, split, levels, noise):
             yield x, bind(arranging(model), recipe, condition), own
             done += len(x)
             progress(done, len(split))
@@ -262,17 +262,17 @@ def measure(
     )
 
 
-def condition_of(model: Denoiser, recipe: Recipe, batch: Batch) -> Condition:
-    """What the images of a batch are, as far as the model takes it.
+def condition_of(model: Denoiser, images: Batch | Split) -> Condition:
+    """What images are, as far as the model takes it.
 
     Raises:
         UserError: the model takes vectors, and there are none, or of another length.
     """
-    labels, vectors = batch.labels, batch.vectors
+    labels, vectors = images.labels, images.vectors
     if not num_classes(model):
         labels = None
     elif labels is None:
-        labels = torch.full((len(batch),), NO_LABEL, device=batch.images.device)
+        labels = torch.full((len(images),), NO_LABEL)
     length = model.context.vector_dim
     if length is None:
         return Condition(labels)
@@ -286,7 +286,7 @@ def condition_of(model: Denoiser, recipe: Recipe, batch: Batch) -> Condition:
 
 
 def _batches(
-    model: Denoiser, recipe: Recipe, split: Split, levels: int | None, noise: StepNoise
+    model: Denoiser, split: Split, levels: int | None, noise: StepNoise
 ) -> Iterator[tuple[Tensor, Condition, StepNoise]]:
     """Images of a split on the scale −1 … 1, what they are, and noise of their own."""
     size = split.read(torch.zeros(1, dtype=torch.int64)).images.numel()
@@ -294,7 +294,8 @@ def _batches(
     for number, indices in enumerate(torch.arange(len(split)).split(batch_size)):
         batch = split.read(indices).to(noise.device)
         x = 2 * to_unit(batch.images, levels) - 1
-        yield x, condition_of(model, recipe, batch), noise.fork(number, len(indices))
+        condition = condition_of(model, batch).to(noise.device)
+        yield x, condition, noise.fork(number, len(indices))
 
 
 def _unit(x: Tensor) -> Tensor:

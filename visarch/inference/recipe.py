@@ -14,9 +14,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from visarch.errors import UserError
 from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import SCHEDULES, Prediction, Weighting
+from visarch.run import Run
 from visarch.sampling import NO_LABEL, SamplerName, num_evaluations
+from visarch.training.runfolder import TASK
+
+EVALUATIONS = 20
+"""Of the network, at most, for an image that is drawn with the steps chosen here."""
+_ANCESTRAL_STEPS = 250
 
 
 class Condition(NamedTuple):
@@ -58,6 +65,8 @@ class Recipe:
     """Of the sampler, unless another number is asked for."""
     guidance: float
     """w of classifier-free guidance, unless another is asked for."""
+    label_dropout: float = 0.0
+    """How often no label was told in training; guidance takes some."""
     vector_mean: tuple[float, ...] | None = None
     """Mean and standard deviation of the training vectors, by which the network's are normalized;
     none for a model that takes no vector."""
@@ -117,6 +126,29 @@ class Recipe:
         """How often the network sees each image while it is drawn."""
         guided = self.guidance_for(condition) != 0
         return rounds * num_evaluations(self.sampler, self.steps, guided=guided)
+
+
+def recipe_of(run: Run[Denoiser]) -> Recipe:
+    """What a run keeps with its denoiser.
+
+    Raises:
+        UserError: it lacks something.
+    """
+    try:
+        return Recipe.from_dict(run.settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The {TASK} of {run.source} does not say how the model was trained and is to be "
+            f"sampled ({error}): take the file from where the model came from."
+        ) from error
+
+
+def default_steps(sampler: SamplerName, *, guided: bool) -> int:
+    """Steps for at most 20 evaluations of the network, but 250 for ancestral sampling."""
+    if sampler == "ddpm":
+        return _ANCESTRAL_STEPS
+    evaluations = EVALUATIONS // 2 if guided else EVALUATIONS
+    return (evaluations + 1) // 2 if sampler == "heun" else evaluations
 
 
 def num_classes(model: Denoiser) -> int:

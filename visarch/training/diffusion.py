@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from visarch.training.launch import Job
     from visarch.training.session import Result
 
+SamplerName = Literal["ddpm", "ddim", "heun", "dpm++"]
+
 _OF_THE_NOTE = ("widths", "num_blocks", "attends", "num_groups", "dropout", "context_dim")
 
 
@@ -100,7 +102,7 @@ class DiffusionTrainConfig(TrainConfig):
     flip: Literal["auto", "yes", "no"] = "auto"
     """Augmentation: half of the images are mirrored from left to right; auto goes by the data."""
 
-    sampler: Literal["ddpm", "ddim", "heun", "dpm++"] = "dpm++"
+    sampler: SamplerName = "dpm++"
     """What draws samples from the model, during training and later on."""
     sampling_steps: int | None = None
     """Its steps; by default for 20 evaluations of the network, or 250 steps for ddpm."""

@@ -9,6 +9,7 @@ from typing import Any
 from visarch.data import Data
 from visarch.data.preparation import times
 from visarch.errors import UserError
+from visarch.inference.recipe import EVALUATIONS, default_steps
 from visarch.models.config import UNetConfig
 from visarch.training.classifier_defaults import kind_of
 from visarch.training.config import spelled, with_preset
@@ -24,7 +25,6 @@ _LOWEST_SIDE = 8
 """The small preset has as many levels as it takes for the lowest to be no larger."""
 _SHIFTED_ABOVE = 64
 """Sides above which the schedule is shifted, as in Hoogeboom et al. 2023."""
-_EVALUATIONS, _ANCESTRAL_STEPS = 20, 250
 _EXAMPLES = 8
 
 
@@ -54,7 +54,10 @@ def settle(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
         data.reasons.append(("guidance", f"{changed['guidance']:g}", why))
     config = replace(config, **changed)
     if config.sampling_steps is None:
-        steps, why = _sampling_steps(config)
+        steps = default_steps(config.sampler, guided=config.guidance != 0)
+        why = f"{config.sampler} takes at most {EVALUATIONS} evaluations of the network then"
+        if config.sampler == "ddpm":
+            why = "ddpm takes many"
         config = replace(config, sampling_steps=steps)
         data.reasons.append(("sampling steps", str(steps), why))
     if shift := log_snr_shift(data):
@@ -166,11 +169,3 @@ def _network(config: DiffusionTrainConfig, data: Data) -> dict[str, Any]:
             f"{spelled(widths)}: {groups} does."
         )
     return settled
-
-
-def _sampling_steps(config: DiffusionTrainConfig) -> tuple[int, str]:
-    if config.sampler == "ddpm":
-        return _ANCESTRAL_STEPS, "ddpm takes many"
-    evaluations = _EVALUATIONS // 2 if config.guidance else _EVALUATIONS
-    steps = (evaluations + 1) // 2 if config.sampler == "heun" else evaluations
-    return steps, f"they take at most {_EVALUATIONS} evaluations of the network"

@@ -53,6 +53,7 @@ class DiffusionTask:
             sampler=config.sampler,
             steps=config.sampling_steps,
             guidance=config.guidance,
+            label_dropout=config.label_dropout,
             vector_mean=None if scale is None else tuple(scale[0].tolist()),
             vector_deviation=None if scale is None else tuple(scale[1].tolist()),
             examples=() if scale is None else tuple(examples(config, data)),
@@ -66,7 +67,7 @@ class DiffusionTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of images at times that cover [0, 1] evenly; some are not told their label."""
         assert isinstance(model, Denoiser)
-        images, condition = batch.images, condition_of(model, self.recipe, batch)
+        images, condition = batch.images, condition_of(model, batch)
         if self.config.flip == "yes":
             images = flip(images, noise.integers(2).bool())
         if condition.labels is not None and self.config.label_dropout > 0:
@@ -99,7 +100,7 @@ class DiffusionTask:
         batch = split.read(torch.tensor(spread(len(split), _SHOWN))).to(device)
         x = 2 * to_unit(batch.images, self.levels) - 1
         noise = numbered_normal("denoised", self.config.seed, range(len(x)), x.shape[1:]).to(device)
-        network = bind(model, self.recipe, condition_of(model, self.recipe, batch))
+        network = bind(model, self.recipe, condition_of(model, batch).to(device))
         noisy, denoised = [], []
         for value in _SHOWN_LOG_SNR:
             log_snr = torch.full((len(x),), value, device=device)

@@ -1,0 +1,97 @@
+"""From what a person asks for, classes by name and numbers in a vector, to what a model is told."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+
+from visarch.errors import UserError
+from visarch.inference.recipe import Condition, Recipe, num_classes
+from visarch.models.unet import Denoiser
+from visarch.run import Run
+from visarch.sampling import NO_LABEL
+
+NONE = "none"
+"""How one asks for no class."""
+
+
+def asked(
+    run: Run[Denoiser],
+    recipe: Recipe,
+    labels: Sequence[str] | None,
+    vector: Sequence[float] | None,
+    count: int,
+) -> Condition:
+    """What so many images are asked to be: of these classes in turn, all with this vector; by
+    default what is usual for the model.
+
+    Raises:
+        UserError: the model takes no such thing, or knows no such class.
+    """
+    condition = recipe.usual(run.model, range(count))
+    if labels is not None:
+        chosen = torch.tensor([position(run, recipe, label) for label in labels])
+        condition = condition._replace(labels=chosen[torch.arange(count) % len(chosen)])
+    if vector is not None:
+        classes = num_classes(run.model)
+        if classes and labels is None:
+            condition = condition._replace(labels=torch.arange(count) % classes)
+        _check_vector(run, vector)
+        condition = condition._replace(vectors=torch.tensor([vector]).expand(count, -1))
+    return condition
+
+
+def position(run: Run[Denoiser], recipe: Recipe, label: str) -> int:
+    """The class that is called so; or else that number of them, or none.
+
+    Raises:
+        UserError: the model takes no labels, or knows no such class.
+    """
+    count, names = num_classes(run.model), run.classes or ()
+    if not count:
+        raise UserError(
+            f"--label {label}: {run.source} was trained without labels and takes none. Leave it "
+            "out, or train on images with labels (and without --conditional no)."
+        )
+    if label in names:
+        return names.index(label)
+    if label == NONE and recipe.label_dropout > 0:
+        return NO_LABEL
+    if label.isdecimal() and int(label) < count:
+        return int(label)
+    if label == NONE:
+        raise UserError(
+            f"--label {NONE}: {run.source} was trained with --label-dropout 0, so that it always "
+            "takes a label: give one."
+        )
+    lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(label.lower(), lower, 3, cutoff=0.4)
+    listed = ", ".join(lower[name] for name in near) or ", ".join(names[:10])
+    more = f"; nearest: {listed}" if near else f": {listed}{' …' if len(names) > 10 else ''}"
+    raise UserError(
+        f"--label {label}: {run.source} knows no such class among its {count}{more}. Give a name, "
+        f"or a number from 0 to {count - 1}."
+    )
+
+
+def class_name(run: Run[Denoiser], label: int) -> str:
+    """What a label is called."""
+    if label == NO_LABEL:
+        return NONE
+    return run.classes[label] if run.classes else str(label)
+
+
+def _check_vector(run: Run[Denoiser], vector: Sequence[float]) -> None:
+    typed, length = " ".join(f"{number:g}" for number in vector), run.model.context.vector_dim
+    if length is None:
+        raise UserError(
+            f"--vector {typed}: {run.source} was trained without context vectors and takes none: "
+            "leave it out."
+        )
+    if len(vector) != length:
+        names = f" ({', '.join(run.vector_names)})" if run.vector_names else ""
+        raise UserError(
+            f"--vector {typed}: {run.source} takes {length} numbers{names}, not {len(vector)}."
+        )
