@@ -18,6 +18,7 @@ import visarch
 from visarch.blocks.normalization import BatchNorm
 from visarch.cli import main
 from visarch.errors import UserError
+from visarch.training import classifier, diffusion
 from visarch.training.checkpoint import read_state
 from visarch.training.guard import NonFiniteError
 from visarch.training.loop import train
@@ -191,6 +192,46 @@ def all_runs(folder):
     with pytest.raises(NonFiniteError, match=r"in the data: train-30\.png"):
         train(ToyTask(), toy_model(), *bad_images(folder / "bad"), quiet=True)
 
+    for task in TASKS:
+        meet(folder / f"meeting-{next(numbers)}")
+        run_task(task, folder / task)
+
+
+def run_task(task, out):
+    """A few steps of a real task, with all that is random in it."""
+    rng = np.random.default_rng(0)
+    file = out.with_name(f"{out.name}-{os.environ.get('RANK', 0)}.npz")
+    images = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    np.savez(file, images=images, labels=np.arange(60) % 3)
+    common = {
+        "data": str(file),
+        "out": str(out),
+        "device": "cpu",
+        "precision": "fp32",
+        "steps": 4,
+        "batch_size": 16,
+        "log_every": 1,
+    }
+    assert TASKS[task](common) == 0
+
+
+def run_classifier(common):
+    model = classifier.Network(depths=(1, 1), widths=(8, 16), dropout=0.2)
+    augmentation = {"mixup": 0.2, "randaugment": 1, "cutout": 2, "rotate": 5.0, "flip": "yes"}
+    return classifier.train_classifier(
+        classifier.ClassifierTrainConfig(**common, **augmentation, model=model)
+    )
+
+
+def run_diffusion(common):
+    model = diffusion.Network(widths=(8, 16), num_blocks=1, num_groups=4, dropout=0.2)
+    return diffusion.train_diffusion(
+        diffusion.DiffusionTrainConfig(**common, model=model, sampling_steps=3)
+    )
+
+
+TASKS = {"classifier": run_classifier, "diffusion": run_diffusion}
+
 
 def spoil_on_the_second(step, loss):
     return loss * float("nan") if (step, distributed.get_rank()) == (4, 1) else loss
@@ -222,10 +263,14 @@ def metrics(path):
     return [{k: float(v) for k, v in row.items() if v and "second" not in k} for row in rows]
 
 
-def assert_same_run(one, other):
-    """Every logged number, and every tensor of checkpoint and model, to within rounding."""
+def assert_same_numbers(one, other):
     for expected, found in zip(metrics(one), metrics(other), strict=True):
         assert found == pytest.approx(expected, abs=1e-5, rel=1e-6)
+
+
+def assert_same_run(one, other):
+    """Every logged number, and every tensor of checkpoint and model, to within rounding."""
+    assert_same_numbers(one, other)
     assert names_of_pictures(one) == names_of_pictures(other)
     assert_same_tensors(one, other)
     states = [read_state(path / LAST) for path in (one, other)]
@@ -250,6 +295,12 @@ def assert_same_tensors(one, other):
 def test_two_processes_run_as_one(tmp_path, two, name, changes):
     run(tmp_path / "one", **(SHORT | changes))
     assert_same_run(tmp_path / "one", two / name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_runs_as_one(tmp_path, two, task):
+    run_task(task, tmp_path / task)
+    assert_same_numbers(tmp_path / task, two / task)
 
 
 def test_a_bad_step_on_one_process_is_skipped_on_all(tmp_path, two):
