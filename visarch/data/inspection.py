@@ -25,7 +25,7 @@ from visarch.data.picture import (
     warnings_as_notes,
 )
 from visarch.data.reading import Progress, in_threads
-from visarch.data.stream import find_stream
+from visarch.data.streaming import find_stream
 from visarch.data.table import read_tables
 
 _TOGETHER = 1000

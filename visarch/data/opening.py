@@ -22,7 +22,7 @@ from visarch.data.parquet import find_parquet
 from visarch.data.picture import SUFFIXES, read_picture, warnings_as_notes
 from visarch.data.preparation import Preparation
 from visarch.data.reading import Progress
-from visarch.data.stream import open_stream
+from visarch.data.streaming import open_stream
 from visarch.errors import UserError
 
 KINDS = (
