@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,19 +337,34 @@ def test_signals_and_volumes_of_any_number_of_channels(shape, settings, tmp_path
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
 
 
-def test_fine_tuning_takes_the_network_and_makes_the_last_layer_anew(settings, tmp_path, capsys):
+@pytest.mark.parametrize("classes", [["cat", "dog"], ["x", "y", "z"]])
+def test_fine_tuning_makes_the_last_layer_anew_for_other_classes(
+    classes: list[str], settings, tmp_path: Path, capsys
+):
     train_classifier(settings)
     images = open_data(settings.data).splits["train"].images.numpy()
-    two = tmp_path / "two.npz"
-    np.savez(two, images=np.moveaxis(images, 1, -1), labels=np.arange(len(images)) % 2)
-    first = str(tmp_path / "run")
+    other, first = tmp_path / "other.npz", str(tmp_path / "run")
+    labels = np.array(classes)[np.arange(len(images)) % len(classes)]
+    np.savez(other, images=np.moveaxis(images, 1, -1), labels=labels)
     capsys.readouterr()
     tuned = replace(
-        settings, data=str(two), out=str(tmp_path / "tuned"), init=first, model=Network()
+        settings, data=str(other), out=str(tmp_path / "tuned"), init=first, model=Network()
     )
     assert train_classifier(tuned) == 0
     said = capsys.readouterr().out
     assert f"widths: 4 6 (that of {first})" in said
     assert "a tenth because it starts from trained weights" in said
     assert "classifier.weight, classifier.bias start anew" in said
-    assert visarch.load(tmp_path / "tuned").config.num_classes == 2
+    assert visarch.load(tmp_path / "tuned").config.num_classes == len(classes)
+    shutil.rmtree(first)  # going on does not take it
+    saved = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
+    saved.pop("task")
+    again = from_mapping(ClassifierTrainConfig, saved | {"steps": 5}, place="here")
+    assert train_classifier(again) == 0
+
+
+def test_fine_tuning_on_the_same_classes_keeps_the_last_layer(settings, tmp_path, capsys):
+    train_classifier(settings)
+    again = replace(settings, out=str(tmp_path / "again"), init=str(tmp_path / "run"))
+    assert train_classifier(again) == 0
+    assert "all of its weights fit" in capsys.readouterr().out

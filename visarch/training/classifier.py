@@ -169,9 +169,20 @@ def _prepare(config: ClassifierTrainConfig, data: Data) -> Job[ClassifierTrainCo
         config,
         ClassifierTask(config, data),
         model,
+        anew=_of_other_classes(config.init, classes),
         afterwards=told,
         next_verbs=("evaluate", "predict"),
     )
+
+
+def _of_other_classes(source: str | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The last layer, unless the model to start from is known to have learned these classes."""
+    from visarch.hub import load_beside
+    from visarch.training.runfolder import TASK
+
+    if source is None or load_beside(source, TASK).get("classes") == list(classes):
+        return ()
+    return "classifier.weight", "classifier.bias"
 
 
 def _accuracy(split: str, accuracy: float, count: int) -> str:

@@ -17,6 +17,7 @@ from visarch.training.devices import processes
 from visarch.training.launch import with_length
 
 _EPOCHS = {"small": 15, "resnet50": 60}
+_OF_A_NETWORK = ("block", "depths", "widths", "stem")
 _FEW_IMAGES = 20_000
 """Training images below which hiding parts of them pays."""
 _LARGE_SIDE = 64
@@ -111,16 +112,18 @@ def _network(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig
 
 def _network_of(source: str, config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
     """With the network of a trained model, where the settings do not say otherwise."""
+    missing = [name for name in _OF_A_NETWORK if getattr(config.model, name) is None]
+    if not missing:
+        return config
     model = load(source)
     if not isinstance(model, ResNet):
         raise UserError(
             f"--init {source} holds a {type(model).__name__}, and this trains a ResNet."
         )
     changed = {}
-    for name in ("block", "depths", "widths", "stem"):
-        if getattr(config.model, name) is None:
-            changed[name] = getattr(model.config, name)
-            data.reasons.append((name, spelled(changed[name]), f"that of {source}"))
+    for name in missing:
+        changed[name] = getattr(model.config, name)
+        data.reasons.append((name, spelled(changed[name]), f"that of {source}"))
     return replace(config, model=replace(config.model, **changed))
 
 

@@ -117,16 +117,21 @@ class ClassifierTask:
         They are of the split that this very model was last measured on.
         """
         assert isinstance(model, ResNet)
+        examples = {"examples": self._examples(data)}
         if self._last is None or not torch.equal(self._last[0], _checksums(model)):
             labelled = [split for split in data.splits.values() if split.labels is not None]
+            if not labelled:
+                return examples
             self.evaluate(model, labelled[-1], StepNoise(0, 0, 1))
         assert self._last is not None
         _, split, measured = self._last
-        examples = {"examples": self._examples(data.splits["train"])}
         return examples | pictures(measured, split, self.levels, self.classes)
 
-    def _examples(self, split: Split) -> Image.Image:
+    def _examples(self, data: Data) -> Image.Image:
         """The first images of the training, above what augmentation makes of them."""
+        split = data.splits["train"]
+        if split.sequential:  # which cannot be gone back in
+            split = data.splits["validation"]
         indices = batch_indices(self.config.seed, 0, len(split), _EXAMPLES)
         images = split.read(indices).images
         noise = StepNoise(derive_seed("examples", self.config.seed), 0, _EXAMPLES)

@@ -32,6 +32,8 @@ class Job(Generic[Config]):
     """At the random weights that the seed gives."""
     start: Callable[[], None] | None = None
     """Gives the model of a new run better weights to start from; takes its time."""
+    anew: tuple[str, ...] = ()
+    """Tensors that start at random even where --init has some that fit: they mean another thing."""
     afterwards: Callable[[Result], list[str]] = lambda result: []
     """What to say of the finished run."""
     next_verbs: tuple[str, ...] = ("evaluate",)
@@ -65,7 +67,9 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     job = prepare(config, data)
     begun = config.out and (Path(config.out) / "checkpoints" / "last.safetensors").exists()
     if config.init is not None and not begun:
-        data.reasons.append(("first weights", config.init, start_from(job.model, config.init)))
+        data.reasons.append(
+            ("first weights", config.init, start_from(job.model, config.init, job.anew))
+        )
     if is_main_process():
         _tell(data)
     if config.dry_run:
