@@ -1,6 +1,7 @@
 """A page as a browser reads it, and run folders to make pages of."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,27 @@ class Page(HTMLParser):
 
 def read(path: Path) -> Page:
     return Page(path.read_text("utf-8"))
+
+
+def assert_self_contained(page: Page) -> None:
+    """Nothing on the page loads anything, runs anything, or means something twice."""
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base"}
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "srcset", "action", "data", "xlink:href"):
+                assert value is not None
+                assert value.startswith(("data:image/", "data:,", "#")), (tag, name, value)
+                if value.startswith("#"):
+                    assert value[1:] in ids
+            for address in re.findall(r"url\(([^)]*)\)", value or ""):
+                assert address.removeprefix("#") in ids
 
 
 def make_run(

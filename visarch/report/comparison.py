@@ -24,7 +24,6 @@ from visarch.report.overlay import key, legend, overlaid_figures
 from visarch.report.page import document, grid
 from visarch.report.run import Run
 from visarch.report.spelling import duration, number
-from visarch.report.summary import status
 
 
 def comparison(runs: Sequence[Run], unreadable: Sequence[str]) -> str:
@@ -79,7 +78,10 @@ def _section(entries: Sequence[Entry], problems: list[str]) -> list[Html | None]
 def _curves(entries: Sequence[Entry]) -> list[Html | None]:
     """The same quantities of all runs in the same charts."""
     figures = overlaid_figures(entries)
-    return _part("Curves", legend(entries), grid("charts", figures)) if figures else []
+    if not figures:
+        return []
+    # the legend stays in sight as long as there are charts
+    return _part("Curves", element("div", legend(entries), grid("charts", figures)))
 
 
 def _overview(entries: Sequence[Entry]) -> Html:
@@ -88,9 +90,8 @@ def _overview(entries: Sequence[Entry]) -> Html:
     judged = judged_splits(entries)
     head = [
         "run",
-        "",
         *(f"{meaning(headline).title}, {split}" for split in judged),
-        *("training time", "images/s", "parameters", "device"),
+        *("steps", "training time", "images/s", "parameters", "device"),
     ]
     best = {split: winners(entries, split, headline) for split in judged}
     rows = []
@@ -99,15 +100,23 @@ def _overview(entries: Sequence[Entry]) -> Html:
         rows.append(
             [
                 key(entry),
-                status(run),
                 *(_cell(entry, split, headline, place in best[split]) for split in judged),
+                _steps(run),
                 duration(seconds) if seconds else "–",
                 number(round(images)) if images else "–",
                 number(run.num_parameters) if run.num_parameters else "–",
                 str(run.starts[-1].get("device", "–")) if run.starts else "–",
             ]
         )
-    return table(head, rows, numbers=range(2, 5 + len(judged)))
+    return table(head, rows, numbers=range(1, 5 + len(judged)))
+
+
+def _steps(run: Run) -> Html:
+    """How many are done, and of how many where there are more to do."""
+    if run.finished:
+        return element("span", f"{run.step:,}")
+    of = f" of {run.total_steps:,}" if run.total_steps else ", not finished"
+    return element("span", f"{run.step:,}{of}", class_="badge open")
 
 
 def _results(entries: Sequence[Entry]) -> list[Html | None]:

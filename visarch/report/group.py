@@ -111,11 +111,18 @@ def winners(entries: Sequence[Entry], split: str, name: str) -> set[int]:
 
 
 def settings_apart(entries: Sequence[Entry]) -> list[Difference]:
-    """Settings that the runs do not share, then what was inferred differently beside them."""
-    given = _apart(
-        {s.name: setting(s.value) for s in settings(entry.run) if s.name not in _OWN}
-        for entry in entries
-    )
+    """Settings that the runs do not share, then what was inferred differently beside them.
+
+    One that a run does not have, as older ones may not, counts where another run departs from its
+    default.
+    """
+    every = [[s for s in settings(entry.run) if s.name not in _OWN] for entry in entries]
+    changed = {s.name for of_run in every for s in of_run if s.differs}
+    given = [
+        difference
+        for difference in _apart({s.name: setting(s.value) for s in of_run} for of_run in every)
+        if difference.name in changed or None not in difference.values
+    ]
     told = {name.rpartition(".")[2].replace("_", " ") for name, _ in given}
     inferred = _apart(
         {

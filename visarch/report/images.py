@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -17,6 +18,8 @@ _MOST_BYTES_OF_MANY, _MOST_PIXELS_OF_MANY = 200_000, 1000
 _THUMBNAIL = 320
 _MOST_THUMBNAILS = 8
 _OVER_TIME = "samples"
+_WIDE = 800
+"""Pixels across from which a picture has a row to itself: it may hold text."""
 
 
 def picture_figures(run: Run, problems: list[str]) -> list[Html]:
@@ -30,7 +33,8 @@ def picture_figures(run: Run, problems: list[str]) -> list[Html]:
         if image:
             heading = element("p", element("strong", known.title), " ", _at(step))
             caption = element("p", element("small", known.caption))
-            figures.append(element("figure", element("figcaption", heading, caption), image))
+            figcaption = element("figcaption", heading, caption)
+            figures.append(element("figure", figcaption, image.html, class_=image.layout))
     return figures
 
 
@@ -44,7 +48,10 @@ def figure_beside_others(run: Run, name: str, who: Html, problems: list[str]) ->
     known = picture(run.task, name)
     image = _embedded(by_step[step], known, _MOST_BYTES_OF_MANY, _MOST_PIXELS_OF_MANY, unread)
     problems += [f"{run.path}: {problem}" for problem in unread]
-    return image and element("figure", element("figcaption", who, " ", _at(step)), image)
+    if not image:
+        return None
+    figcaption = element("figcaption", who, " ", _at(step))
+    return element("figure", figcaption, image.html, class_=image.layout)
 
 
 def over_time(run: Run, problems: list[str]) -> list[Html]:
@@ -64,13 +71,21 @@ def over_time(run: Run, problems: list[str]) -> list[Html]:
     return figures
 
 
+class _Shown(NamedTuple):
+    """A picture in the page."""
+
+    html: Html
+    layout: str | None
+    """The class of the figure that it is in."""
+
+
 def _at(step: int) -> Html:
     return element("small", f"step {step:,}")
 
 
 def _embedded(
     path: Path, known: Picture, most_bytes: int, longest: int, problems: list[str]
-) -> Html | None:
+) -> _Shown | None:
     """A picture as it is, or a smaller copy of one that would make the page heavy."""
     image = _open(path, problems)
     if image is None:
@@ -79,7 +94,8 @@ def _embedded(
     if len(content) > most_bytes:
         content, kind = _jpeg(image, longest), "jpeg"
         title += f" (smaller copy of {path.parent.name}/{path.name})"
-    return _image(content, kind, image.size, title, "ink" if known.chart else None)
+    shown = _image(content, kind, image.size, title, "ink" if known.chart else None)
+    return _Shown(shown, "wide" if image.width >= _WIDE else None)
 
 
 def _thumbnail(path: Path, title: str, problems: list[str]) -> Html | None:

@@ -132,9 +132,9 @@ PICTURES = {
     "diffusion": {
         "samples": Picture(
             "Samples",
-            "New images, denoised from noise that the seed fixes: the same place shows the same "
-            "noise at every step of the training. Where the model knows classes, each has a row "
-            "or column of its own.",
+            "New images, denoised from noise that the seed fixes: the same place starts from the "
+            "same noise at every step of the training. Of up to 16 classes, each has columns of "
+            "its own.",
         ),
         "denoised": Picture(
             "Denoising",

@@ -58,7 +58,8 @@ def reproduce(run: Run) -> str | None:
         return None
     unsaid = _defaults(run.task, run.config.get("preset")) | {"out": run.config.get("out")}
     unsaid["preset"] = None
-    given = {s.name: s.value for s in settings(run) if s.value != unsaid.get(s.name)}
+    every = {s.name: s.value for s in settings(run) if s.value is not None}
+    given = {name: value for name, value in every.items() if value != unsaid.get(name)}
     if "time" in given and run.total_steps:
         given = {name: value for name, value in given.items() if name not in _LENGTHS}
         given["steps"] = run.total_steps
@@ -97,7 +98,9 @@ def _uses_of_vae(path: str) -> list[Command]:
 
 def _uses_of_classifier(path: str) -> list[Command]:
     return [
-        Command(f"visarch predict {path} picture.png", "name the class of an image of yours"),
+        Command(
+            f"visarch predict {path}", "name classes: of held-out images, or of files of yours"
+        ),
         Command(f"visarch evaluate {path}", "measure the model again, class by class"),
         Command(f"visarch embed {path}", "write the feature vector of every image"),
     ]

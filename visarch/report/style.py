@@ -65,6 +65,7 @@ dd { margin: 0; }
 .columns > * { min-width: 0; max-width: 100%; }
 .columns > :last-child { flex: 1 1 22rem; }
 figure { margin: 0; padding: .75rem 1rem; min-width: 0; }
+figure.wide { grid-column: 1 / -1; }
 figcaption { margin-bottom: .5rem; line-height: 1.4; }
 .strip figure { flex: 1 1 9rem; padding: .5rem; max-width: 15rem; }
 .strip figcaption { margin: .25rem 0 0; text-align: center; }
@@ -98,6 +99,8 @@ svg text { font-family: inherit; font-variant-numeric: tabular-nums; }
   position: sticky; top: 0; z-index: 1; margin: 0 0 .5rem; padding: .5rem 0;
   background: var(--page);
 }
+th .key { display: inline-block; min-width: 7rem; margin: 0; white-space: normal; }
+.group th { vertical-align: bottom; white-space: normal; }
 .group h3 { margin-top: 2.25rem; }
 .group td:first-child, .group th:first-child {
   position: sticky; left: 0; background: var(--page);
@@ -122,6 +125,7 @@ summary { cursor: pointer; color: var(--muted); font-size: .9rem; }
   body { padding-top: 1.25rem; }
   h1 { font-size: 1.5rem; }
   th, td { padding-right: .75rem; }
+  .legend { position: static; }
   td { min-width: 5rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
   .tiles > .first { grid-column: 1 / -1; }

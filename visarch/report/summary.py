@@ -91,7 +91,7 @@ def _aside(name: str, run: Run, judged: Result) -> str | None:
     """What a number is to be compared with, or its unit."""
     if name == "bits/dim" and run.levels:
         raw = f"raw pixels take {math.log2(run.levels):.3g}"
-        return raw + ("; estimated on some of them" if run.task == "diffusion" else "")
+        return raw + ("; estimated on a part of the images" if run.task == "diffusion" else "")
     if name == "active units" and run.latent_dim:
         return f"of {run.latent_dim}"
     if name == "accuracy" and (bounds := interval(run, judged)):
