@@ -193,6 +193,6 @@ def _accuracy(split: str, accuracy: float, count: int) -> str:
 
     low, high = wilson_interval(torch.tensor(round(accuracy * count)), torch.tensor(count))
     return (
-        f"{split}: {accuracy:.2%} of {count:,} images are read rightly (95 % interval "
+        f"{split}: {accuracy:.2%} of {count:,} images are classified correctly (95 % interval "
         f"{float(low):.2%} to {float(high):.2%})"
     )

@@ -21,6 +21,8 @@ _OF_A_NETWORK = ("block", "depths", "widths", "stem")
 _FEW_IMAGES = 20_000
 """Training images below which hiding parts of them pays."""
 _LARGE_SIDE = 64
+_ALPHABET = 10
+"""Classes of color images from which on their short names are taken for those of characters."""
 _UNEQUAL = 10
 _REFERENCE_BATCH = 128
 _LEARNING_RATES = {"sgd": 0.1, "adamw": 2e-3}
@@ -180,7 +182,8 @@ def kind_of(data: Data) -> Kind:
         name = {1: "signals", 3: "volumes"}[ndim]
         return Kind(name, f"these are {name}, whose sides may differ", flip=False, shares=16)
     names = data.classes or ()
-    if names and all(len(name) == 1 or name.isdecimal() for name in names):
+    called_so = bool(names) and all(len(name) == 1 or name.isdecimal() for name in names)
+    if called_so and (data.shape[0] != 3 or len(names) >= _ALPHABET):
         why = f"the classes are called {', '.join(names[:3])} …, as characters are"
         return Kind("characters", why, flip=False, shares=14)
     if data.shape[0] == 3:
