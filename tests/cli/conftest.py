@@ -91,6 +91,45 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(folder / "run", data)
 
 
+def train_diffusion(folder: Path, data: str) -> Trained:
+    flags = (
+        "--widths 8 16 --num-groups 4 --context-dim 16 --sampling-steps 2 --warmup-steps 1 "
+        "--batch-size 8 --steps 4 --seed 5 --precision fp32 --device cpu"
+    )
+    out = folder / "run"
+    assert main(["train", "diffusion", "--data", data, "--out", str(out), *flags.split()]) == 0
+    return Trained(out, data)
+
+
+@pytest.fixture(scope="session")
+def painter(shades: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Diffusion of colors, with the labels that the classifier `shades` knows."""
+    return train_diffusion(tmp_path_factory.mktemp("painter"), shades.data)
+
+
+@pytest.fixture(scope="session")
+def radio(signals: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Diffusion of continuous signals with labels."""
+    return train_diffusion(tmp_path_factory.mktemp("radio"), signals.data)
+
+
+@pytest.fixture(scope="session")
+def sculptor(volumes: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Diffusion of volumes of which nothing is known."""
+    return train_diffusion(tmp_path_factory.mktemp("sculptor"), volumes.data)
+
+
+@pytest.fixture(scope="session")
+def pointer(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Diffusion of images with a vector each."""
+    folder = tmp_path_factory.mktemp("pointer")
+    random = np.random.default_rng(0)
+    vectors = random.normal(3, 2, (40, 2)).astype(np.float32)
+    images = random.integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    np.savez(folder / "arrows.npz", images=images, vectors=vectors)
+    return train_diffusion(folder, str(folder / "arrows.npz"))
+
+
 @pytest.fixture(params=["digits", "signals", "volumes", "colors"])
 def trained(request: pytest.FixtureRequest) -> Trained:
     """Each of the runs."""

@@ -34,7 +34,9 @@ class Team:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            self._state = PartialState(cpu=device == "cpu")
+            from visarch.device import find_device
+
+            self._state = PartialState(cpu=find_device(device).type == "cpu")
             self.device = str(self._state.device) if device == "auto" else device
 
     @property
