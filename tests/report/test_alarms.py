@@ -12,8 +12,8 @@ from visarch.report.run import read_run
 from .pages import make_run
 
 
-def alarms_of(path: Path, task: str, metrics: dict[str, float], **pieces: Any) -> list[str]:
-    evaluation = {"step": 10, "metrics": {"validation": metrics}}
+def alarms_of(path: Path, task: str, measured: dict[str, float], **pieces: Any) -> list[str]:
+    evaluation = {"step": 99, "metrics": {"validation": measured}}
     return list(
         alarms(read_run(make_run(path / "run", task=task, evaluation=evaluation, **pieces)))
     )
@@ -53,6 +53,22 @@ def test_guessing_goes_by_the_classes_of_what_was_measured(tmp_path: Path):
 
 def test_without_sizes_nothing_is_said_of_chance(tmp_path: Path):
     assert alarms_of(tmp_path, "classifier", {"accuracy": 0.1}) == []
+
+
+# The gap to training
+
+
+@pytest.mark.parametrize(
+    ("held_out", "alarm"), [(0.75, True), (0.84, True), (0.86, False), (0.99, False)]
+)
+def test_a_large_gap_between_training_and_the_rest_is_an_alarm(
+    tmp_path: Path, held_out: float, alarm: bool
+):
+    lines = ["step,accuracy", *(f"{step},0.5" for step in range(1, 19)), "19,0.94", "20,0.96"]
+    metrics = "\n".join([*lines, "21,nan", ""])
+    found = alarms_of(tmp_path, "classifier", {"accuracy": held_out}, metrics=metrics)
+    assert len(found) == alarm
+    assert not alarm or f"95.0 % in training and {100 * held_out:.1f} % on the val" in found[0]
 
 
 # Classes

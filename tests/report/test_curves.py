@@ -106,6 +106,8 @@ def test_the_clip_is_marked_on_the_gradients_alone(tmp_path: Path):
     clipped = view_of(tmp_path, "gradient_norm", [1, 2])
     assert (clipped.line, clipped.notes) == (0.5, ["dashed: clipped to 0.5"])
     assert view_of(tmp_path, "KL", [1, 2]).line is None
+    far = view_of(tmp_path, "gradient_norm", [12, *[5, 4] * 10])
+    assert far.notes == ["clipped to 0.5", "starts at 12, off the chart"]
 
 
 def test_first_values_may_leave_the_chart_and_later_ones_never_do(tmp_path: Path):
@@ -117,6 +119,7 @@ def test_first_values_may_leave_the_chart_and_later_ones_never_do(tmp_path: Path
     assert early.notes == ["starts at 900, off the chart"]
     assert view_of(tmp_path, "KL", [*range(20, 10, -1), 900, *range(10, 0, -1)]).limits is None
     assert view_of(tmp_path, "KL", [900, 2, 1]).limits is None  # too few to tell
+    assert view_of(tmp_path, "learning_rate", [900, *range(20, 0, -1)]).limits is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ _OVERFITS = {"NLL": 0.05, "bits/dim": 0.05}
 """What rises on the validation images when a model overfits; by how much before it is said."""
 _OVERFITTING = 0.1
 """And by which share of what training had gained until then."""
+_LARGEST_GAP = 0.1
+"""Of accuracy, between training and held-out images."""
 _UNEQUAL = 10
 """So many times as many images of one class as of another are an imbalance."""
 
@@ -57,6 +59,16 @@ def _of_classifier(run: Run, judged: Result) -> Iterator[str]:
             f"with a 95 % interval from {_percent(bounds[0])} to {_percent(bounds[1])}, is no "
             f"better than guessing: the most frequent class alone makes {_percent(guess)}."
         )
+    trained = [row["accuracy"] for row in run.rows if math.isfinite(row.get("accuracy", math.nan))]
+    if trained:
+        latest = trained[-max(1, len(trained) // 10) :]
+        train, held_out = sum(latest) / len(latest), judged.metrics.get("accuracy", math.nan)
+        if train - held_out > _LARGEST_GAP:
+            yield (
+                f"The accuracy is {_percent(train)} in training and {_percent(held_out)} on the "
+                f"{judged.split} images: it knows the training images rather than their classes. "
+                "More data, augmentation or weight decay narrow the gap."
+            )
     counts = run.class_counts("train")
     if len(counts) > 1:
         least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)

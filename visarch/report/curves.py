@@ -91,7 +91,7 @@ def scale(
     """
     if name in _LOGARITHMIC and _wide([value for points in runs for _, value in points]):
         return True, None
-    return False, _limits(runs)
+    return False, None if name == "learning_rate" else _limits(runs)
 
 
 def _in_bits(run: Run) -> list[Row]:

@@ -112,16 +112,16 @@ PICTURES = {
             "the diagonal is confused; shades go by the share of the class.",
             chart=True,
         ),
-        "mistakes": Picture(
-            "Most confident mistakes",
-            "Held-out images that are read wrongly, the surest first: under each its own class, "
-            "and what it is read as. Wrong labels in the data show up here.",
-        ),
         "reliability": Picture(
             "Reliability",
             "How often images are right, against how confident the classifier is of them. Below "
             "the dashed line it is too sure of itself, above it not sure enough.",
             chart=True,
+        ),
+        "mistakes": Picture(
+            "Most confident mistakes",
+            "Held-out images that are read wrongly, the surest first: under each its own class, "
+            "and what it is read as. Wrong labels in the data show up here.",
         ),
         "examples": Picture(
             "What the network sees",
