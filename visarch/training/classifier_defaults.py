@@ -87,7 +87,7 @@ def settle(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
     count = len(data.splits["train"])
     epoch = count / config.batch_size
     epochs = _EPOCHS[config.preset or "small"]
-    steps = max(epochs * epoch, min(500, 100 * epoch), 200)
+    steps = max(epochs * epoch, min(800, 100 * epoch), 200)
     return with_length(config, data, math.ceil(steps))
 
 
