@@ -71,6 +71,8 @@ def evaluate_diffusion(question: Question) -> Findings:
     run, split, flags = question.run.of(Denoiser), question.split, question.flags
     recipe = recipe_of(run)
     network = _network(run, flags)
+    if network:
+        network.embed(split.take(split.name, [0]))  # what cannot be is known before it takes time
     count = _count(flags, split) if network else 0
     times, levels = flags.times or _TIMES, run.preparation.levels
     noise = evaluation_noise(run.model, split.name, run.seed)

@@ -52,7 +52,10 @@ def open_features(source: str, own: Preparation, device: str) -> FeatureNetwork:
     name = run.folder.name if run.folder else Path(source).name
 
     def prepared(split: Split) -> Split:
-        return prepare_like(split, own, run.preparation)
+        try:
+            return prepare_like(split, own, run.preparation)
+        except ValueError as error:
+            raise UserError(f"The features of {source} cannot be had: an image {error}.") from error
 
     levels = run.preparation.levels
     return FeatureNetwork(

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from visarch.data import Preparation, Split, to_unit
-from visarch.errors import UserError
 from visarch.outputs import to_values
 
 
@@ -23,7 +22,7 @@ def prepare_like(split: Split, own: Preparation, other: Preparation) -> Split:
     """Images of a split that were prepared in one way, prepared in another one.
 
     Raises:
-        UserError: the two are of different axes or scales.
+        ValueError: the two are of different axes or scales; the message follows an image's name.
     """
     if own == other:
         return split
@@ -33,8 +32,5 @@ def prepare_like(split: Split, own: Preparation, other: Preparation) -> Split:
         values = to_values(to_unit(stored, own.levels), own)
         if own.levels is not None:
             values = values.round().to(stored.dtype)
-        try:
-            images.append(other.apply(values.numpy()))
-        except ValueError as error:
-            raise UserError(f"An image of the {split.name} split {error}.") from error
+        images.append(other.apply(values.numpy()))
     return Split(split.name, torch.stack(images), split.labels, split.names, split.vectors)
