@@ -100,7 +100,7 @@ def test_parquet_without_pyarrow_is_one_line(digits, refused, monkeypatch, tmp_p
         lambda name: None if name == "pyarrow" else find_spec(name),
     )
     answer = refused(f"embed {digits.path} --out {tmp_path / 'a.parquet'}")
-    assert answer.endswith("needs a package: pip install pyarrow")
+    assert answer.endswith("needs a package: pip install 'visarch[data]'")
     assert not list(tmp_path.iterdir())
 
 

@@ -40,7 +40,7 @@ class Embed:
     def __post_init__(self) -> None:
         suffix = "" if self.out is None else self.out.suffix.lower()
         if suffix == ".parquet" and find_spec("pyarrow") is None:
-            raise UserError(f"--out {self.out} needs a package: pip install pyarrow")
+            raise UserError(f"--out {self.out} needs a package: pip install 'visarch[data]'")
 
     def main(self) -> None:
         import numpy as np

@@ -28,7 +28,7 @@ class Reconstruct:
     run: Positional[str]
     """The run folder; or a model folder, or a hub id."""
     data: Positional[tuple[str, ...]] = ()
-    """Image files; or digits, a folder, an .npz/.npy file; by default the run's held-out images."""
+    """Image files, or data as `visarch train --data` takes it; by default the held-out images."""
     count: Annotated[int | None, arg(aliases=["-n"])] = None
     """How many to show at most; by default 32, or all of the files that are named."""
     out: Path | None = None
