@@ -353,6 +353,7 @@ def test_a_picture_with_text_in_it_has_a_row_of_its_own(tmp_path: Path):
 # Anything at all
 
 
+BITS = {"step": 1, "metrics": {"test": {"bits/dim": 9.0}}}
 _KEYS = (
     *("splits", "train", "validation", "test", "count", "classes", "names", "reasons", "what"),
     *("value", "why", "skipped", "name", "preparation", "shape", "levels", "fingerprint"),
@@ -378,7 +379,8 @@ _objects = st.dictionaries(_names, _anything, max_size=6)
     evaluation=st.fixed_dictionaries({"step": st.integers(0, 9), "metrics": _objects}) | _anything,
 )
 @example("vae", {"steps": "many", "model": 3, "batch_size": []}, {"splits": []}, [3], {"step": "x"})
-@example("vae", {"preset": ["literal"]}, {"preparation": {"levels": -1, "shape": []}}, {}, [])
+@example("vae", {"preset": ["literal"]}, {"preparation": {"levels": -1, "shape": []}}, {}, BITS)
+@example("vae", {"clip": "no"}, {"preparation": {"levels": "many"}}, {}, BITS)
 def test_whatever_the_files_hold_there_is_a_page(
     task: str, config: dict[str, Any], data: Any, starts: Any, evaluation: Any
 ):

@@ -87,6 +87,11 @@ def test_what_a_preset_sets_is_not_said_again_unless_it_was_overruled(tmp_path: 
     )
 
 
+def test_what_is_left_open_is_not_typed(tmp_path: Path):
+    run = read_run(make_run(tmp_path, config={"seed": None, "steps": 5}))
+    assert reproduce(run) == "visarch train vae --data digits --steps 5"
+
+
 def test_a_preset_of_another_version_is_no_obstacle(tmp_path: Path):
     run = read_run(make_run(tmp_path, config={"preset": "gigantic"}))
     assert reproduce(run) == "visarch train vae --data digits --preset gigantic"
