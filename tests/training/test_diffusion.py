@@ -98,7 +98,7 @@ def test_every_variant_trains_to_a_finished_run(variant, settings: DiffusionTrai
     assert (run / "report.html").stat().st_size > 10_000
     model = visarch.load(run)
     assert (model.context.label is None) == (settings.conditional == "no")
-    assert model.unet.config.attention == settings.model.attention
+    assert model.unet.config.attention == (settings.model.attention or "prenorm")
     assert load_run(str(run)).settings["prediction"] == settings.prediction
 
 
@@ -176,7 +176,8 @@ def test_what_is_inferred_is_told_with_its_reason(settings: DiffusionTrainConfig
     told = reasons(replace(settings, steps=None, sampling_steps=None, model=Network()))
     assert told["preset"] == ("small", "this trains on a CPU")
     assert told["conditional"] == ("yes", "the images have labels of 3 classes")
-    assert told["widths"][1] == "2 levels for images of 9×7"
+    assert told["widths"][0] == "16 32"
+    assert told["widths"][1].startswith("2 levels for images of 9×7, ")
     assert told["attends"] == ("False True", "the lowest level alone")
     assert told["guidance"] == ("1", "towards the label")
     assert told["sampling steps"][0] == "10"

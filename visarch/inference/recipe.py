@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -115,7 +116,8 @@ class Recipe:
         vectors = condition.vectors
         if vectors is None or self.vector_mean is None or self.vector_deviation is None:
             return condition
-        mean, deviation = map(vectors.new_tensor, (self.vector_mean, self.vector_deviation))
+        mean = _tensor(self.vector_mean, vectors.device)
+        deviation = _tensor(self.vector_deviation, vectors.device)
         return condition._replace(vectors=(vectors - mean) / deviation)
 
     def guidance_for(self, condition: Condition) -> float:
@@ -126,6 +128,12 @@ class Recipe:
         """How often the network sees each image while it is drawn."""
         guided = self.guidance_for(condition) != 0
         return rounds * num_evaluations(self.sampler, self.steps, guided=guided)
+
+
+@lru_cache(maxsize=8)
+def _tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, where they stay: to move them there has the processor wait."""
+    return torch.tensor(values, device=device)
 
 
 def recipe_of(run: Run[Denoiser]) -> Recipe:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["ddpm", "ddim", "heun", "dpm++"]
 
-_OF_THE_NOTE = ("widths", "num_blocks", "attends", "num_groups", "dropout", "context_dim")
+_OF_THE_NOTE = ("widths", "num_blocks", "dropout", "context_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +32,18 @@ class Network:
     num_blocks: int | None = None
     """Residual blocks of each level on the way down (one more on the way up)."""
     attends: tuple[bool, ...] | None = None
-    """Which levels follow each residual block by attention; by default the lowest."""
-    attention: Literal["literal", "residual", "prenorm"] = "prenorm"
-    """literal: Attn(x), the note's box; residual: x + Attn(x); prenorm: x + Attn(GroupNorm(x))."""
-    num_heads: int = 1
-    """K: attention heads."""
+    """Which levels follow each residual block by attention; by default the lowest, or of the note's
+    network the two lowest."""
+    attention: Literal["literal", "residual", "prenorm"] | None = None
+    """literal: Attn(x), the note's box; residual: x + Attn(x); prenorm: x + Attn(GroupNorm(x)), the
+    default."""
+    num_heads: int | None = None
+    """K: attention heads; by default 1."""
     head_dim: int | None = None
     """d: size of a head; by default channels / K."""
     num_groups: int | None = None
-    """G: groups of every GroupNorm; must divide all widths."""
+    """G: groups of every GroupNorm; by default the most up to 32, or 8 of the small network, that
+    divide all widths."""
     dropout: float | None = None
     """Probability of dropping an input of a residual block's second convolution."""
     context_dim: int | None = None
@@ -65,7 +68,7 @@ class DiffusionTrainConfig(TrainConfig):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {
             "learning_rate": 2e-3,
-            "model": {"num_blocks": 1, "num_groups": 8, "dropout": 0.0, "context_dim": 128},
+            "model": {"num_blocks": 1, "dropout": 0.0, "context_dim": 128},
         },
         "unet": {
             "learning_rate": 2e-4,

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from visarch.data import Data
 from visarch.data.preparation import times
 from visarch.errors import UserError
+from visarch.hub import load, load_beside
 from visarch.inference.recipe import EVALUATIONS, default_steps
 from visarch.models.config import UNetConfig
+from visarch.models.unet import Denoiser
 from visarch.training.classifier_defaults import kind_of
 from visarch.training.config import spelled, with_preset
 from visarch.training.devices import processes
-from visarch.training.diffusion import DiffusionTrainConfig
+from visarch.training.diffusion import DiffusionTrainConfig, Network
 from visarch.training.launch import with_length
+from visarch.training.runfolder import TASK
 
-_STEPS = {"small": 3000, "unet": 100_000}
+_STEPS = {"small": 2000, "unet": 100_000}
+_EPOCHS, _MOST_STEPS = 10, 20_000
+"""Passes over many images that the small preset makes, within reason."""
 _FEW_IMAGES = 10_000
-_WIDTHS = (32, 64, 128)
+_WIDTHS_FOR_FEW, _WIDTHS = (16, 32, 64), (32, 64, 128)
 """Of the small preset; below these, each level has the last."""
-_LOWEST_SIDE = 8
+_LOWEST_SIDE, _MOST_LEVELS = 8, 6
 """The small preset has as many levels as it takes for the lowest to be no larger."""
+_GROUPS = 8
 _SHIFTED_ABOVE = 64
 """Sides above which the schedule is shifted, as in Hoogeboom et al. 2023."""
 _EXAMPLES = 8
@@ -36,12 +42,14 @@ def settle(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
     Raises:
         UserError: some settings do not fit the data, or each other.
     """
+    if config.init is not None:
+        config = _from_init(config, data)
     if config.preset is None:
         preset, why = _preset(config, data)
         config, reasons = with_preset(replace(config, preset=preset))
         data.reasons += [("preset", preset, why), *reasons]
     config = _condition(config, data)
-    config = replace(config, model=replace(config.model, **_network(config, data)))
+    config = replace(config, model=_network(config, data))
     changed: dict[str, Any] = {}
     if config.flip == "auto":
         kind = kind_of(data)
@@ -63,7 +71,11 @@ def settle(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
     if shift := log_snr_shift(data):
         why = f"added to the log-SNR: the sides are {times(data.shape[1:])}, above {_SHIFTED_ABOVE}"
         data.reasons.append(("schedule", f"{shift:.2f}", why))
-    return with_length(config, data, _STEPS[config.preset or "small"])
+    steps = _STEPS[config.preset or "small"]
+    if config.preset == "small":
+        epochs = _EPOCHS * len(data.splits["train"]) // config.batch_size
+        steps = max(steps, min(epochs, _MOST_STEPS))
+    return with_length(config, data, steps)
 
 
 def takes_labels(config: DiffusionTrainConfig, data: Data) -> bool:
@@ -118,7 +130,7 @@ def _preset(config: DiffusionTrainConfig, data: Data) -> tuple[Any, str]:
 
 
 def _has_labels(data: Data) -> bool:
-    return data.splits["train"].labels is not None and len(data.classes or ()) > 1
+    return data.splits["train"].labelled and len(data.classes or ()) > 1
 
 
 def _condition(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
@@ -146,26 +158,70 @@ def _condition(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig
     return replace(config, conditional="yes" if there else "no")
 
 
-def _network(config: DiffusionTrainConfig, data: Data) -> dict[str, Any]:
-    """What is left open of the network."""
-    given, settled = config.model, dict[str, Any]()
+def _network(config: DiffusionTrainConfig, data: Data) -> Network:
+    """The network, with nothing left open."""
+    given, tell = config.model, data.reasons.append
+    note = config.preset == "unet"
     widths = given.widths
     if widths is None:
-        levels = 2
-        while math.ceil(max(data.shape[1:]) / 2 ** (levels - 1)) > _LOWEST_SIDE:
-            levels += 1
-        if given.attends is not None:
-            levels = len(given.attends)
-        settled["widths"] = widths = (_WIDTHS + _WIDTHS[-1:] * levels)[:levels]
-        why = f"{levels} levels for images of {times(data.shape[1:])}"
-        data.reasons.append(("widths", spelled(widths), why))
-    if given.attends is None:
-        settled["attends"] = (False,) * (len(widths) - 1) + (True,)
-        data.reasons.append(("attends", spelled(settled["attends"]), "the lowest level alone"))
-    groups = math.gcd(given.num_groups or 1, *widths)
+        levels = len(given.attends) if given.attends else _num_levels(data.shape[1:])
+        count = len(data.splits["train"])
+        most = _WIDTHS_FOR_FEW if count < _FEW_IMAGES else _WIDTHS
+        widths = (most + most[-1:] * levels)[:levels]
+        why = f"{levels} levels for images of {times(data.shape[1:])}, {count:,} to learn from"
+        tell(("widths", spelled(widths), why))
+    attends = given.attends
+    if attends is None and note and len(widths) == len(UNetConfig.attends):
+        attends = tuple(UNetConfig.attends)
+    elif attends is None:
+        attends = (False,) * (len(widths) - 1) + (True,)
+        tell(("attends", spelled(attends), "the lowest level alone"))
+    groups = math.gcd(given.num_groups or (UNetConfig.num_groups if note else _GROUPS), *widths)
     if given.num_groups is not None and groups != given.num_groups:
         raise UserError(
             f"--num-groups is {given.num_groups}; it must divide all of --widths "
             f"{spelled(widths)}: {groups} does."
         )
-    return settled
+    return replace(
+        given,
+        widths=widths,
+        attends=attends,
+        num_groups=groups,
+        attention=given.attention or "prenorm",
+        num_heads=given.num_heads or 1,
+    )
+
+
+def _num_levels(sides: tuple[int, ...]) -> int:
+    """As many as it takes for the lowest to be small, within reason."""
+    halvings = math.ceil(math.log2(max(sides) / _LOWEST_SIDE))
+    return min(max(2, halvings + 1), _MOST_LEVELS)
+
+
+def _from_init(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
+    """With the network of the weights to start from, where the settings do not say otherwise.
+
+    Raises:
+        UserError: they are of another kind of model, or were trained to say something else.
+    """
+    assert config.init is not None
+    model = load(config.init)
+    if not isinstance(model, Denoiser):
+        raise UserError(
+            f"--init {config.init} holds a {type(model).__name__}, and this trains a Denoiser."
+        )
+    settings = load_beside(config.init, TASK).get("settings") or {}
+    for name in ("prediction", "schedule"):
+        theirs, ours = settings.get(name), getattr(config, name)
+        if theirs not in (None, ours):
+            raise UserError(
+                f"--init {config.init} was trained with --{name} {theirs}, and its weights mean "
+                f"nothing with {ours}: add --{name} {theirs}."
+            )
+    changed = {}
+    for name in (field.name for field in fields(Network) if field.name != "dropout"):
+        theirs = getattr(model.unet.config, name)
+        if getattr(config.model, name) is None and theirs is not None:
+            changed[name] = theirs
+            data.reasons.append((name.replace("_", " "), spelled(theirs), f"that of {config.init}"))
+    return replace(config, model=replace(config.model, **changed))
