@@ -22,7 +22,8 @@ STEPS = 20
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer than usual will do for a network that has learned next to nothing."""
-    monkeypatch.setattr("visarch.inference.noise_space.INVERSION_STEPS", STEPS)
+    for module in ("inference.noise_space", "cli.interpolate_diffusion"):
+        monkeypatch.setattr(f"visarch.{module}.INVERSION_STEPS", STEPS)
 
 
 def tiles(path: Path, size: tuple[int, int], gaps: tuple[int, ...]) -> list[np.ndarray]:
