@@ -232,6 +232,41 @@ def test_choices_are_those_of_the_rooms_that_know_them():
         assert get_args(hints[name]) == choices
 
 
+def test_attention_and_groups_fit_the_widths(settings: DiffusionTrainConfig):
+    """The note's levels attend as its own do; other ones at the lowest, in groups that divide."""
+    data = open_data(settings.data)
+
+    def network(preset: str, widths: tuple[int, ...]) -> Network:
+        given = replace(settings, preset=preset, model=Network(widths=widths))
+        return settle(with_preset(given)[0], data).model
+
+    assert network("unet", (32, 64, 96, 128)).attends == (False, False, True, True)
+    assert network("unet", (48, 96)).attends == (False, True)
+    assert network("unet", (48, 96)).num_groups == 16
+    assert network("small", (12, 20)).num_groups == 4
+    assert network("small", (7, 9)).num_groups == 1
+
+
+def test_training_goes_on_from_the_weights_of_another_run(settings, tmp_path: Path):
+    """… in its network, with the labels that there are now."""
+    train_diffusion(settings)
+    unlabelled(tmp_path)
+    again = replace(settings, out=str(tmp_path / "again"), init=settings.out, model=Network())
+    assert train_diffusion(replace(again, steps=1, learning_rate=1e-9)) == 0
+    first, second = (visarch.load(tmp_path / name) for name in ("run", "again"))
+    assert second.unet.config == first.unet.config
+    assert second.context.label is None
+    for old, new in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
+        torch.testing.assert_close(old, new, rtol=0, atol=1e-6)
+
+
+def test_weights_that_mean_something_else_are_not_started_from(settings, tmp_path: Path):
+    train_diffusion(replace(settings, steps=1))
+    other = replace(settings, out=str(tmp_path / "other"), init=settings.out, prediction="x0")
+    with pytest.raises(UserError, match=r"was trained with --prediction v.*add --prediction v"):
+        train_diffusion(other)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "widths and attends": (
         {"model": {"widths": (8, 16), "attends": (True,)}},
