@@ -232,6 +232,17 @@ def test_choices_are_those_of_the_rooms_that_know_them():
         assert get_args(hints[name]) == choices
 
 
+@pytest.mark.parametrize(
+    ("widths", "rate"), [((16, 32, 64), 0.004), ((32, 128), 0.002), ((64, 1024, 256), 0.00025)]
+)
+def test_wider_networks_learn_more_slowly(widths: tuple[int, ...], rate: float, settings):
+    data = open_data(settings.data)
+    given = replace(settings, preset="small", model=Network(widths=widths))
+    assert settle(with_preset(given)[0], data).learning_rate == pytest.approx(rate)
+    kept = settle(with_preset(replace(given, learning_rate=0.1))[0], data)
+    assert kept.learning_rate == 0.1
+
+
 def test_attention_and_groups_fit_the_widths(settings: DiffusionTrainConfig):
     """The note's levels attend as its own do; other ones at the lowest, in groups that divide."""
     data = open_data(settings.data)

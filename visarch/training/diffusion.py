@@ -66,14 +66,8 @@ class DiffusionTrainConfig(TrainConfig):
     """Settings of `visarch train diffusion`."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small": {
-            "learning_rate": 2e-3,
-            "model": {"num_blocks": 1, "dropout": 0.0, "context_dim": 128},
-        },
-        "unet": {
-            "learning_rate": 2e-4,
-            "model": {name: getattr(UNetConfig, name) for name in _OF_THE_NOTE},
-        },
+        "small": {"model": {"num_blocks": 1, "dropout": 0.0, "context_dim": 128}},
+        "unet": {"model": {name: getattr(UNetConfig, name) for name in _OF_THE_NOTE}},
     }
     preset: Literal["small", "unet"] | None = None
     """small: meant for a CPU, with as many levels as the images need; unet: the note's network.
