@@ -47,6 +47,17 @@ def test_the_loss_is_that_of_the_end_of_training(kind: str, request, record):
     assert ("continuous" in str(told["remarks"])) == (kind == "radio")
 
 
+def test_the_bound_may_be_that_of_some_images(painter, record):
+    whole = record(f"{painter.path} --split all --times 1")
+    some = record(f"{painter.path} --split all --times 1 --images 10")
+    assert (whole["bound_images"], some["bound_images"]) == (90, 10)
+    assert whole["images"] == some["images"] == 90
+    assert whole["metrics"]["loss"] == some["metrics"]["loss"]
+    assert whole["metrics"]["bits/dim"] != some["metrics"]["bits/dim"]
+    assert whole["remarks"] == []
+    assert "10 of the 90 images" in some["remarks"][0]
+
+
 def test_tables_for_people(painter, visarch):
     output, _ = visarch(f"evaluate {painter.path} --times 2")
     for name in (
@@ -141,6 +152,8 @@ def test_with_inceptions_weights_it_is_called_fid(painter, record, tmp_path: Pat
         ("painter", "--mirrored", "--mirrored is for classifier runs"),
         ("digits", "--times 3", "--times 3 is for diffusion runs"),
         ("shades", "--features x", "--features x is for diffusion runs"),
+        ("shades", "--images 3", "--images 3 is for diffusion runs"),
+        ("painter", "--images 0", "--images is 0; it must be at least 1"),
         ("painter", "--times 0", "--times is 0; it must be at least 1"),
         ("painter", "--samples 5", "--samples is 5; it must be at least 12"),
         ("painter", "--samples 50", "--samples 50 is for the samples that --features compares"),

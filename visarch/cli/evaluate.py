@@ -71,9 +71,11 @@ class Evaluate:
     by default 64."""
     mirrored: bool = False
     """Classifier: average the answers to each image and to its mirror image."""
+    images: int | None = None
+    """Diffusion: how many of the images, evenly spread, to find the bound on the likelihood of; by
+    default at most 1000."""
     times: int | None = None
-    """Diffusion: at how many times each image is denoised for the bound on its likelihood; by
-    default 20."""
+    """Diffusion: at how many times each of them is denoised for it; by default 20."""
     features: str | None = None
     """Diffusion: a classifier's run, in whose features samples are compared with real images, and
     which reads them; or a file with the weights of the FID's Inception."""
@@ -94,6 +96,7 @@ class Evaluate:
     def __post_init__(self) -> None:
         for name, minimum in (
             ("importance_samples", 0),
+            ("images", 1),
             ("times", 1),
             ("samples", 12),
             ("steps", 1),
@@ -110,7 +113,7 @@ class Evaluate:
         from visarch.terminal import note_skipped, print_table, progress
 
         run = load_run(self.run, self.device)
-        of_diffusion = ("times", "features", "samples", "sampler", "steps", "guidance")
+        of_diffusion = ("images", "times", "features", "samples", "sampler", "steps", "guidance")
         only = {"importance_samples": "vae", "mirrored": "classifier"}
         refuse_foreign(self, run.task, only | dict.fromkeys(of_diffusion, "diffusion"))
         with progress("reading images") as tell:

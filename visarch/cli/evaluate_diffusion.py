@@ -22,6 +22,7 @@ from visarch.inference.features import FeatureNetwork, open_features
 from visarch.inference.generated import store
 from visarch.inference.noise import evaluation_noise
 from visarch.inference.recipe import Recipe, recipe_of
+from visarch.inference.splits import spread
 from visarch.models.unet import Denoiser
 from visarch.run import Run
 from visarch.training.randomness import derive_seed
@@ -29,7 +30,7 @@ from visarch.training.randomness import derive_seed
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TIMES = 20
+_TIMES, _MOST_IMAGES = 20, 1000
 _MOST_SAMPLES, _FEWEST_SAMPLES = 1000, 12
 _MEANINGS = {
     "loss": "as while training",
@@ -78,22 +79,29 @@ def evaluate_diffusion(question: Question) -> Findings:
     noise = evaluation_noise(run.model, split.name, run.seed)
     loss = mean_loss(run.model, recipe, split, levels, noise)
 
-    def tell(before: int) -> Callable[[int, int], None]:
-        return lambda done, total: question.progress(before + done, len(split) + count)
+    some = split.take(split.name, spread(len(split), flags.images or _MOST_IMAGES))
 
-    measured = measure(run.model, recipe, split, levels, noise, num_times=times, progress=tell(0))
+    def tell(before: int) -> Callable[[int, int], None]:
+        return lambda done, total: question.progress(before + done, len(some) + count)
+
+    measured = measure(run.model, recipe, some, levels, noise, num_times=times, progress=tell(0))
     compared = None
     if network:
         drawn = with_flags(recipe, flags)
-        compared = _compare(run, drawn, split, count, network, tell(len(split)))
+        compared = _compare(run, drawn, split, count, network, tell(len(some)))
     remarks = []
+    if len(some) < len(split):
+        remarks.append(
+            f"The bound is that of {len(some):,} of the {len(split):,} images, evenly spread: "
+            f"--images {len(split)} takes all."
+        )
     if levels is None:
         remarks.append(
             "The data is continuous: bits/dim is that of a density on the range [0, 1], without "
             "log₂(levels). It may be negative, and compares only with others on this scale."
         )
     return Findings(
-        measured.num_images,
+        len(split),
         _record(loss, measured, times, compared),
         [
             _table(loss, measured),
@@ -244,6 +252,7 @@ def _record(
         "numbers_per_image": measured.num_dims,
         "levels": measured.levels,
         "bound_steps": measured.num_steps,
+        "bound_images": measured.num_images,
         "times_per_image": times,
         "decoding_step": measured.decoding_step,
         "metrics": {"loss": loss, **dict(measured)},
