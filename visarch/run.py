@@ -21,6 +21,7 @@ from visarch.inference.splits import every_sample, held_out
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
 from visarch.models.vae import GaussianVAE
+from visarch.performance.choices import arrange_weights, memory_format
 from visarch.training.runfolder import CONFIG, TASK, read_config
 
 DATA = "data.json"
@@ -159,7 +160,7 @@ def load_run(source: str, device: str = "auto") -> Run[nn.Module]:
             f"{source} holds a bare {type(model).__name__}, which was not trained for a task; "
             f"there are runs of {', '.join(TASKS.values())}."
         )
-    model.to(place)
+    arrange_weights(model.to(place), memory_format(model, place, "fp32").value)  # as in training
     facts = load_beside(source, TASK)
     folder = _run_folder(Path(source))
     if folder is None:
