@@ -68,10 +68,20 @@ def test_what_can_be_classified(data, visarch):
     path, shape = data
     run = trained("classifier", path, visarch)
     output, _ = visarch(f"evaluate {run} --json")
-    assert 0 <= json.loads(output)["metrics"]["accuracy"] <= 1
+    found = json.loads(output)
+    right = found["metrics"]["accuracy"] * found["images"]
+    assert found["images"] > 0
+    assert right == pytest.approx(round(right), abs=1e-4)  # a share of whole images
     output, _ = visarch(f"predict {run} {path} --json")
-    assert "0" in output
-    visarch(f"embed {run}")
+    answers = json.loads(output)
+    assert len(answers) == 80
+    for answer in answers:
+        assert {told["class"] for told in answer["predictions"]} == {"0", "1"}
+        assert sum(told["probability"] for told in answer["predictions"]) == pytest.approx(1)
+    visarch(f"embed {run} --out {run / 'features.npz'}")
+    with np.load(run / "features.npz") as columns:
+        assert columns["features"].shape == (80, 16)
+        assert np.isfinite(columns["features"]).all()
     model = library.load(run)
     assert model.config.num_classes == 2
     assert model.config.in_channels == shape[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,9 @@ def test_three_classes(task: str, pets: Path, visarch, tmp_path: Path):
     visarch(f"evaluate {run}")
     visarch(f"embed {run}" if task != "diffusion" else f"sample {run} -n 2 --label owl")
     if task == "classifier":
-        output, _ = visarch(f"predict {run} {pets / 'owl' / '2.png'}")
-        assert any(name in output for name in ("cat", "dog", "owl"))
+        output, _ = visarch(f"predict {run} {pets / 'owl' / '2.png'} --json")
+        (answer,) = json.loads(output)
+        assert {told["class"] for told in answer["predictions"]} == {"cat", "dog", "owl"}
 
 
 def test_a_table_of_vectors(table: Path, visarch, refused, tmp_path: Path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ import torch
 import visarch
 from visarch.errors import UserError
 from visarch.models.config import VAEHyperparameters
+from visarch.training import dry_run
+from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.config import from_mapping, to_yaml, with_preset
+from visarch.training.devices import make_accelerator
+from visarch.training.diffusion import DiffusionTrainConfig
 from visarch.training.vae import VAETrainConfig, train_vae
 
 SMALL = VAEHyperparameters(latent_dim=4, channels=8, depth=1)
@@ -37,16 +42,32 @@ def config(tmp_path: Path, **changes) -> VAETrainConfig:
 
 def test_a_preset_sets_what_was_left_at_its_default():
     settings, reasons = with_preset(VAETrainConfig(data="digits", preset="literal"))
-    assert (settings.model.patch_size, settings.model.channels) == (1, 16)
+    assert settings.model.patch_size == 1
     assert ("patch size", "1", "preset literal") in reasons
 
 
 def test_what_is_given_goes_before_a_preset_and_twice_is_once():
-    given = VAETrainConfig(data="x", preset="literal", model=VAEHyperparameters(channels=24))
-    settings, reasons = with_preset(given)
-    assert (settings.model.channels, settings.model.depth) == (24, 1)
-    assert not any(name == "channels" for name, _, _ in reasons)
+    given = VAETrainConfig(data="x", preset="literal", model=VAEHyperparameters(patch_size=2))
+    assert with_preset(given) == (given, [])
+    settings, _ = with_preset(VAETrainConfig(data="x", preset="literal"))
     assert with_preset(settings) == (settings, [])
+
+
+@pytest.mark.parametrize("kind", [VAETrainConfig, ClassifierTrainConfig, DiffusionTrainConfig])
+def test_presets_set_only_what_is_open_so_that_nothing_given_is_overruled(kind):
+    """A value that was given and equals a default cannot be told from one that was not given."""
+
+    def check(config, settings):
+        defaults = {field.name: field.default for field in fields(config)}
+        for name, value in settings.items():
+            if isinstance(value, Mapping):
+                check(getattr(config, name), value)
+            else:
+                assert defaults[name] in (None, 0), name
+
+    assert kind.PRESETS
+    for settings in kind.PRESETS.values():
+        check(kind(data="x"), settings)
 
 
 def test_without_a_preset_nothing_changes():
@@ -123,6 +144,20 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path: Path, ca
         "nothing was written",
     ):
         assert words in said
+
+
+def test_a_dry_run_begins_no_run_of_a_tracker(tmp_path: Path, monkeypatch, capsys):
+    tracked = []
+
+    def watched(config, *arguments, **keywords):
+        tracked.append(config.track)
+        return make_accelerator(config, *arguments, **keywords)
+
+    monkeypatch.setattr(dry_run, "make_accelerator", watched)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as if it were installed
+    assert train_vae(config(tmp_path, dry_run=True, track="wandb")) == 0
+    assert tracked == ["none"]
+    assert "track: wandb" in capsys.readouterr().out
 
 
 def test_a_dry_run_of_a_time_says_about_how_many_steps_fit(tmp_path: Path, capsys):

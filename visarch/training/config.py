@@ -51,7 +51,8 @@ class TrainConfig:
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """What each preset sets, nested settings as mappings."""
+    """What each preset sets, nested settings as mappings: only what is left open by default (None,
+    or 0 where that means inferred), so that nothing which was given is ever overruled."""
 
     data: str
     """Where the images come from: digits, a folder, a .csv list, an .npz/.npy or .parquet file, or

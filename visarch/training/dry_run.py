@@ -3,6 +3,7 @@
 import shutil
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -34,11 +35,12 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     """
     state = processes(config)
     check_devices(config, state)
+    config = replace(config, dry_run=False)  # as it would be used
     description = describe(model, data.shape[1:])
     with ExitStack() as stack:
-        # a tracker of the run would write; this one has none, and a folder that goes again
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        accelerator = make_accelerator(config, state, folder, low_precision=task.low_precision)
+        untracked = replace(config, track="none")  # a tracker would begin a run of its own
+        accelerator = make_accelerator(untracked, state, folder, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)

@@ -26,11 +26,11 @@ class VAETrainConfig(TrainConfig):
     """Settings of `visarch train vae`; those of the model are the lecture's hyper-parameters."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "literal": {"model": {"patch_size": 1, "channels": 16, "depth": 1}},
+        "literal": {"model": {"patch_size": 1}},
     }
     preset: Literal["literal"] | None = None
-    """literal: the lecture's 1×1 f_in at full resolution, for which PCA leaves 16 channels and one
-    block as affordable."""
+    """literal: the lecture's 1×1 f_in at full resolution; --channels 16 --depth 1 beside it keep it
+    affordable."""
     batch_size: int = 64
     """Images per step, over all processes together."""
     decay: Literal["cosine", "inverse_sqrt", "constant"] = "inverse_sqrt"
