@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from visarch.data import Batch, Split, to_unit
 from visarch.errors import UserError
@@ -112,6 +116,37 @@ def test_evaluations_are_counted(sampler: str, rounds: int, guidance: float):
     known = Known(torch.zeros(SHAPE), torch.ones(1, 7, 6) > 0, rounds)
     sample(model, told, SHAPE, range(16), 0, condition, known=None if rounds == 1 else known)
     assert sum(seen) / 16 == told.evaluations(condition, rounds)
+
+
+class Fetches(TorchFunctionMode):
+    """Lets tensors without values come to the CPU, and keeps count; nothing else can read them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
+        if func is Tensor.cpu and args[0].is_meta:
+            self.count += 1
+            return torch.zeros(args[0].shape)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "heun", "dpm++"])
+def test_a_batch_is_waited_for_once_it_is_drawn(sampler: str, rounds: int):
+    """No value is read back from the device while the network has something left to do, whatever
+    is asked for: guidance, a film, an image to keep a part of."""
+    model = denoiser(learned_variance=True).to("meta")
+    known = Known(torch.zeros(SHAPE), torch.ones(1, 7, 6) > 0, rounds) if rounds else None
+    before: list[int] = []
+    with Fetches() as fetches:
+        model.register_forward_pre_hook(lambda *_: before.append(fetches.count))
+        told = recipe(sampler=sampler)
+        sample(model, told, SHAPE, range(16), 0, known=known, frames=40)
+    assert set(before) == {0}
+    assert len(before) == told.evaluations(Condition(), max(rounds, 1))
+    assert fetches.count == 2  # the images and the film
 
 
 # Films and inpainting.

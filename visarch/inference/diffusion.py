@@ -143,7 +143,7 @@ def _draw(
 
     def watch(step: int, x: Tensor, data: Tensor) -> None:
         if step in filmed:
-            film.append(_unit(x))
+            film.append(x)  # it stays on the device: to fetch it would have the processor wait
 
     denoise = denoiser(network, recipe.log_snr, recipe.prediction, limit=clip)
     rounds = 1
@@ -156,20 +156,19 @@ def _draw(
     ]
     filmed = {told[-1 - place] for place in spread(len(told), max(0, frames - 1))}
     x = normal("sample")
-    film = [_unit(x)] if frames else []
-    images = _unit(
-        repaint(
-            SAMPLERS[recipe.sampler],
-            denoise,
-            x,
-            log_snr_times(recipe.steps, recipe.log_snr),
-            recipe.log_snr,
-            noise=lambda step: normal(f"sample step {step}"),
-            watch=watch,
-            rounds=rounds,
-        )
+    film = [x] if frames else []
+    images = repaint(
+        SAMPLERS[recipe.sampler],
+        denoise,
+        x,
+        log_snr_times(recipe.steps, recipe.log_snr),
+        recipe.log_snr,
+        noise=lambda step: normal(f"sample step {step}"),
+        watch=watch,
+        rounds=rounds,
     )
-    return Drawn(images, torch.stack(film) if film else images.new_empty(0, *images.shape))
+    seen = torch.stack(film) if film else images.new_empty(0, *images.shape)
+    return Drawn(_unit(images), _unit(seen))
 
 
 def arranging(model: Denoiser) -> Network:

@@ -83,11 +83,12 @@ def guided(
         vector: context vectors (b, v), the same with and without the label.
     """
 
+    if weight == 0:
+        return lambda x, t: network(x, t, label, vector)
+    labels = torch.cat([label, torch.full_like(label, NO_LABEL)])
+    vectors = None if vector is None else torch.cat([vector, vector])
+
     def output(x: Tensor, t: Tensor) -> Tensor:
-        if weight == 0:
-            return network(x, t, label, vector)
-        labels = torch.cat([label, torch.full_like(label, NO_LABEL)])
-        vectors = None if vector is None else torch.cat([vector, vector])
         both = network(torch.cat([x, x]), torch.cat([t, t]), labels, vectors)
         conditional, unconditional = both.chunk(2)
         predicted = guide(conditional[:, : x.shape[1]], unconditional[:, : x.shape[1]], weight)
