@@ -134,13 +134,27 @@ def test_the_input_stays_what_it_is():
     assert all(torch.equal(a, b) for a, b in zip(tensors, copies, strict=True))
 
 
-def test_a_compiler_is_given_what_it_can_look_into(monkeypatch: pytest.MonkeyPatch):
-    tensors = inputs(2, 64, 4, 4)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_compiler_is_given_what_it_can_look_into(dtype, monkeypatch: pytest.MonkeyPatch):
+    tensors = inputs(2, 64, 4, 4, dtype=dtype)
     y = ours(tensors, 32)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     plain = ours(tensors, 32)
-    assert "GroupNormSwish" not in plain.grad_fn.name()
+    assert "_GroupNormSwish" not in graph_of(plain)
+    assert "_GroupNormSwish" in graph_of(y)
+    assert plain.dtype == dtype
     torch.testing.assert_close(plain, y)
+
+
+def graph_of(y: Tensor) -> str:
+    """Names of the operations that made it."""
+    names, waiting = [], [y.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None:
+            names.append(node.name())
+            waiting += [parent for parent, _ in node.next_functions]
+    return " ".join(names)
 
 
 def test_dropout_drops_and_scales():

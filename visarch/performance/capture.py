@@ -1,6 +1,7 @@
 """A step of work that a GPU does as one graph, without Python between its kernels."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -55,7 +56,8 @@ class CapturedStep:
 
     The step takes all that changes from call to call as tensors by name. It must not wait for the
     GPU, may draw random numbers from the device's own generator alone, and lets go of its gradients
-    (``zero_grad()``) before it computes new ones. What it returns is overwritten by the next call.
+    (``zero_grad()``) before it computes new ones; torch's AdamW is to be made ``capturable``, with a
+    tensor as its learning rate. What the step returns is overwritten by the next call.
 
     Without CUDA, or where capturing fails, every call runs as it is written.
 
@@ -122,7 +124,9 @@ class _Graph:
     def warm_up(self, work: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # of an optimizer that is made to be captured, which it is about to be
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable")
             outputs = work()
         current.wait_stream(self._stream)
         return outputs

@@ -52,21 +52,27 @@ def group_norm_swish(
                 x, context, weight, bias, seed, num_groups, epsilon, dropout
             )[0]
 
-    if not x.is_contiguous() and (x.ndim < 4 or not x.movedim(1, -1).is_contiguous()):
-        x = x.contiguous()
     if context is not None:
         x = x + context.to(x.dtype).view(*context.shape, *(1,) * (x.ndim - 2))
     precise = torch.promote_types(x.dtype, torch.float32)
     weight, bias = weight.to(precise), bias.to(precise)
-    if torch.compiler.is_compiling():  # the compiler fuses what it can look into
-        y = functional.silu(torch.group_norm(x, num_groups, weight, bias, epsilon))
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        # a compiler fuses what it can look into
+        h = torch.group_norm(x.to(precise), num_groups, weight, bias, epsilon)
+        y = functional.silu(h).to(x.dtype)
     else:
-        y = _GroupNormSwish.apply(x, weight, bias, num_groups, epsilon)
+        y = _GroupNormSwish.apply(_arranged(x), weight, bias, num_groups, epsilon)
     return functional.dropout(y, dropout) if dropout else y
 
 
 def _has_kernels(x: Tensor) -> bool:
     return x.device.type == "cuda" and _HAS_TRITON
+
+
+def _arranged(x: Tensor) -> Tensor:
+    """x in one of the layouts that torch's operator takes."""
+    dense = x.is_contiguous() or (x.ndim > 3 and x.movedim(1, -1).is_contiguous())
+    return x if dense else x.contiguous()
 
 
 class _GroupNormSwish(torch.autograd.Function):
