@@ -130,6 +130,15 @@ def pointer(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train_diffusion(folder, str(folder / "arrows.npz"))
 
 
+@pytest.fixture(scope="session")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Diffusion of images whose classes are called 1, 2 and 3."""
+    folder = tmp_path_factory.mktemp("counter")
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    np.savez(folder / "numbers.npz", images=images, labels=1 + np.arange(40) % 3)
+    return train_diffusion(folder, str(folder / "numbers.npz"))
+
+
 @pytest.fixture(params=["digits", "signals", "volumes", "colors"])
 def trained(request: pytest.FixtureRequest) -> Trained:
     """Each of the runs."""

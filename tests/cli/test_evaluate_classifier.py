@@ -92,7 +92,7 @@ def test_other_data_keeps_the_numbers_of_the_classes(shades, numbers, tmp_path: 
 
 def test_what_is_refused(shades, refused, tmp_path: Path):
     answer = refused(f"evaluate {shades.path} --data digits")
-    assert "has the classes 0, 1, 2, 3 and 6 more" in answer
+    assert "'digits' is of one of the classes blue, green, red; theirs: 0, 1, 2" in answer
     plain = tmp_path / "plain"
     plain.mkdir()
     for number in range(3):

@@ -17,6 +17,7 @@ from visarch.inference.classifier import embed, logits
 from visarch.inference.diffusion import sample
 from visarch.inference.generated import store
 from visarch.inference.recipe import Condition, recipe_of
+from visarch.inference.splits import spread
 from visarch.models.inception import Inception
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
@@ -81,7 +82,7 @@ def test_samples_beside_real_images_in_the_features_of_a_run(painter, shades, re
     run, reader = load_run(str(painter.path)).of(Denoiser), load_run(str(shades.path)).of(ResNet)
     split = run.open_data().splits["train"]
     assert split.labels is not None
-    labels = split.labels[torch.arange(30) % len(split)]
+    labels = split.labels[spread(len(split), 30)]
     shape = run.preparation.shape
     images = sample(run.model, recipe_of(run), shape, range(30), 5, Condition(labels)).images
     generated = Split("generated", store(images, run.preparation), None, [""] * 30)
@@ -101,6 +102,31 @@ def test_samples_beside_real_images_in_the_features_of_a_run(painter, shades, re
     assert "by dpm++ in 2 steps, guidance 1, which takes 4 evaluations" in output
 
 
+@pytest.mark.parametrize("count", [12, 30, 200])
+def test_they_are_asked_to_be_of_each_class_as_often_as_real_images_are(
+    count: int, painter, shades, record, monkeypatch: pytest.MonkeyPatch
+):
+    """… though these are sorted by class, as those in a folder are."""
+    asked = []
+
+    def watched(model, recipe, shape, numbers, seed, condition, **more):
+        asked.append(condition.labels)
+        return torch.rand(len(numbers), *shape), None
+
+    monkeypatch.setattr("visarch.cli.evaluate_diffusion.sample", watched)
+    record(
+        f"{painter.path} --split train --features {shades.path} --samples {count} --times 1 "
+        "--images 1"
+    )
+    real = load_run(str(painter.path)).open_data().splits["train"].labels
+    assert real is not None
+    assert (real.diff() >= 0).all()
+    (labels,) = asked
+    assert len(labels) == count
+    expected = real.bincount() * count / len(real)
+    assert ((labels.bincount(minlength=3) - expected).abs() <= 1).all()
+
+
 def told_count(painter) -> int:
     return len(load_run(str(painter.path)).open_data().splits["train"])
 
@@ -111,6 +137,21 @@ def test_another_sampler_may_be_measured(painter, shades, record):
         "--sampler ddim --steps 3 --guidance 0"
     )["samples"]
     assert (told["sampler"], told["steps"], told["evaluations"]) == ("ddim", 3, 3)
+
+
+def test_guidance_towards_no_label_is_none(painter, shades, record, refused, tmp_path: Path):
+    """… and refused if it is asked for."""
+    for number in range(14):
+        pixels = np.random.default_rng(number).integers(0, 255, (10, 14, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    flags = (
+        f"{painter.path} --data {tmp_path} --split all --features {shades.path} --samples 12 "
+        "--times 1"
+    )
+    told = record(flags)["samples"]
+    assert (told["guidance"], told["evaluations"]) == (0, 2)
+    answer = refused(f"evaluate {flags} --guidance 2")
+    assert answer.endswith("leads towards a label, and none is asked for: leave it out.")
 
 
 def test_a_network_for_other_sizes_gets_images_of_that_size(painter, record, visarch, tmp_path):
@@ -166,6 +207,7 @@ def test_with_inceptions_weights_it_is_called_fid(painter, record, tmp_path: Pat
             "--features {shades} --split all",
             "features of {shades} cannot be had: an image has 2 channels",
         ),
+        ("painter", "--features a.safetensors", "--features a.safetensors: there is no such file"),
         ("sculptor", "--features a.pth", "Inception takes images of 1 or 3 channels"),
     ],
 )
@@ -185,3 +227,11 @@ def test_images_of_other_data_are_of_the_classes_that_the_model_knows(painter, r
     told = record(f"{painter.path} --data {tmp_path / 'other'} --split all --times 1")
     assert told["images"] == 12
     assert "is not what the run was trained on" in str(told["remarks"])
+
+
+def test_digits_are_of_the_classes_that_the_model_knows(counter, painter, record, refused):
+    told = record(f"{counter.path} --data digits --times 1 --images 5")
+    assert told["images"] == 150
+    assert len(told["skipped"]) == 3500
+    answer = refused(f"evaluate {painter.path} --data digits")
+    assert "'digits' is of one of the classes blue, green, red; theirs: 0, 1, 2" in answer

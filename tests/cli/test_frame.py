@@ -33,6 +33,8 @@ class Inner:
     """When to stop."""
     sides: tuple[int, ...] | None = None
     """How large."""
+    chosen: tuple[bool, ...] | None = None
+    """Which."""
     speed: Literal["slow", "fast"] | None = None
     """How fast."""
     kernel_size: int = 3
@@ -196,6 +198,7 @@ class TestMistakes:
             ("--sides", "--sides needs a value: a whole number."),
             ("--sides --loud", "--sides needs a value: a whole number."),
             ("--sides 3 wide", "--sides is 'wide'; it must be a whole number."),
+            ("--chosen no yes", "--chosen is 'no'; it must be True or False."),
             ("--speed", "--speed needs a value: one of slow, fast."),
             ("--speed None", "--speed is 'None'; it must be one of slow, fast."),
             ("--kernel-size 0", "--kernel-size is 0: it must be at least 1"),

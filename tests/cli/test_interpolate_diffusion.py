@@ -112,6 +112,7 @@ def test_what_is_no_image_or_has_a_vector(kind: str, request, visarch, tmp_path:
         ("painter", "seed:3 1", "from seed to seed or from image to image"),
         ("painter", "1 99", "There is no image 99"),
         ("painter", "1 2 --vector 3", "was trained without context vectors"),
+        ("pointer", "1 2 --vector inf 1", "not all of these are finite"),
         ("painter", "1 2 --label gren", "nearest: green"),
         ("painter", "1 2 --label red green blue", "--label has 3 classes"),
         ("sculptor", "seed:1 seed:2 --label 0", "takes none"),

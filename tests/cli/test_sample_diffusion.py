@@ -117,6 +117,11 @@ def test_labels_in_turn_by_name_or_number(painter, visarch, tmp_path: Path):
         assert np.array_equal(pixels(tmp_path / "a" / f"000{number}.png"), expected)
 
 
+def test_a_class_that_is_called_by_a_number_is_that_one(counter, visarch, tmp_path: Path):
+    visarch(f"sample {counter.path} -n 1 --label 1 --out {tmp_path / 'a.png'}")
+    assert text(tmp_path / "a.png")["label"] == "1"
+
+
 def test_a_picture_does_not_depend_on_how_many_there_are(painter, visarch, tmp_path: Path):
     for count in (4, 20):
         visarch(f"sample {painter.path} -n {count} --separate --out {tmp_path / f'{count}.png'}")
@@ -245,11 +250,14 @@ def test_a_part_of_a_signal(radio, visarch, tmp_path: Path):
         ("shades", "", "holds a ResNet"),
         ("painter", "--label gren", "no such class among its 3; nearest: green"),
         ("painter", "--label 3", "a number from 0 to 2"),
+        ("counter", "--label 0", "no such class among its 3: 1, 2, 3. Give a name."),
         ("sculptor", "--label 0", "was trained without labels and takes none"),
         ("sculptor", "--guidance 2", "and none is asked for: leave it out"),
         ("painter", "--guidance 2 --label none", "and none is asked for: add --label"),
         ("painter", "--vector 1", "was trained without context vectors"),
         ("pointer", "--vector 1 2 3", "takes 2 numbers"),
+        ("pointer", "--vector nan 1", "--vector nan 1: not all of these are finite"),
+        ("pointer", "--vector 1 1e39", "--vector 1 1e+39: not all of these are finite"),
         ("painter", "--steps 0", "--steps is 0; it must be at least 1"),
         ("painter", "--guidance nan", "--guidance is nan"),
         ("painter", "--rounds 2", "--rounds 2 is for --inpaint"),
@@ -277,6 +285,9 @@ def test_masks_that_cannot_be(painter, radio, refused, tmp_path: Path):
     np.save(tmp_path / "mask.npy", np.ones(3))
     answer = refused(f"sample {radio.path} --inpaint 0 --mask {tmp_path / 'mask.npy'}")
     assert "has the shape 3; it must be 24" in answer
+    (tmp_path / "mask.npy").write_bytes(b"")
+    answer = refused(f"sample {radio.path} --inpaint 0 --mask {tmp_path / 'mask.npy'}")
+    assert "mask.npy cannot be read" in answer
 
 
 def test_a_model_that_does_not_say_how_it_is_sampled(painter, refused, tmp_path: Path):

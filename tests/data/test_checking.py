@@ -167,6 +167,12 @@ def test_arrays(tmp_path):
     assert report.kinds == {"float64": 11}
 
 
+def test_arrays_without_labels(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.random.default_rng(0).normal(size=(12, 8, 8)))
+    report = check(str(tmp_path / "a.npz"))
+    assert ("no classes", "the file holds no labels") in [(f.what, f.why) for f in report.remarks]
+
+
 def test_digits():
     report = check("digits")
     assert report.problems == []

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from visarch.data import Preparation, open_data
+from visarch.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,22 @@ def test_5000_digits_in_three_balanced_splits(digits):
         assert split.images.dtype == torch.uint8
         assert torch.bincount(split.labels).tolist() == [len(split) // 10] * 10
         assert split.labels[:10].tolist() == list(range(10))
+
+
+def test_they_are_numbered_by_the_classes_of_a_model(digits):
+    """… and those of other classes are left out."""
+    some = open_data("digits", classes=("3", "cat", "1"))
+    assert some.classes == ("3", "cat", "1")
+    assert len(some.skipped) == 4000
+    for name, split in some.splits.items():
+        whole = digits.splits[name]
+        places = [place for place, label in enumerate(whole.labels.tolist()) if label in (1, 3)]
+        assert split.names == [whole.names[place] for place in places]
+        assert torch.equal(split.images, whole.images[places])
+        assert torch.equal(split.labels, (whole.labels[places] == 1) * 2)
+    assert open_data("digits", classes=digits.classes).fingerprint() == digits.fingerprint()
+    with pytest.raises(UserError, match=r"of one of the classes cat, dog; theirs: 0, 1, 2"):
+        open_data("digits", classes=("cat", "dog"))
 
 
 def test_every_digit_is_in_one_split(digits):

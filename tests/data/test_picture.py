@@ -1,5 +1,7 @@
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from visarch.data.picture import (
     ANIMATED,
+    CUT,
     SUFFIXES,
     TRANSPARENT,
     UnreadableImage,
@@ -81,6 +84,29 @@ def test_more_than_8_bits_are_kept(tmp_path, name, values, dtype):
     assert picture.values.dtype == dtype
     np.testing.assert_array_equal(picture.values[0], values)
     assert picture.largest == values.max()
+
+
+@pytest.mark.parametrize("color_type", [2, 4, 6])
+def test_colors_of_16_bits_are_noted_as_cut(tmp_path, color_type):
+    channels = {2: 3, 4: 2, 6: 4}[color_type]
+    rows = (b"\0" + bytes(range(2 * channels * 2)) for _ in range(2))  # 2×2 pixels, no filter
+    chunks = (
+        (b"IHDR", struct.pack(">2I5B", 2, 2, 16, color_type, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(rows))),
+        (b"IEND", b""),
+    )
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    picture = read_picture(tmp_path / "deep.png", (2, 2))
+    assert CUT in picture.notes
+    assert picture.values.dtype == np.uint8
+
+
+def test_colors_of_8_bits_are_not_noted_as_cut(tmp_path):
+    assert read_picture(save(tmp_path / "x.png", COLOR), SIZE).notes == ()
 
 
 def test_big_endian_16_bits(tmp_path):

@@ -123,6 +123,12 @@ def test_a_stream_is_described_without_being_read(data, monkeypatch):
     assert "number 7 of the stream" in data.splits["train"].names[7]
 
 
+def test_its_names_end_with_the_first_pass(data):
+    names = list(data.splits["train"].names)
+    assert len(names) == len(set(names)) == 54
+    assert "number 53 of the stream" in names[-1]
+
+
 def test_some_samples_can_be_taken_and_held(data):
     taken = data.splits["train"].take("shown", [1, 5])
     assert taken.in_memory

@@ -59,10 +59,18 @@ def test_log_snr_times_have_equal_steps_of_it(schedule: Schedule):
     torch.testing.assert_close(levels, torch.linspace(-10, 9, 20, dtype=torch.float64))
 
 
-def test_a_schedule_that_was_shifted_down_starts_as_much_lower():
-    """… so that as much of it is left out as of the schedule itself; one shifted up is cut off."""
-    levels = shifted(log_snr_times(20, shifted)[:-1])
-    torch.testing.assert_close(levels, torch.linspace(-12.8, 9, 20, dtype=torch.float64))
+@every_schedule
+def test_a_schedule_that_was_shifted_down_starts_as_much_lower(schedule: Schedule):
+    """… so that as much of it is left out as of the schedule itself."""
+
+    def lower(t: torch.Tensor) -> torch.Tensor:
+        return schedule(t) - 2.77
+
+    levels = lower(log_snr_times(20, lower)[:-1])
+    torch.testing.assert_close(levels, torch.linspace(-12.77, 9, 20, dtype=torch.float64))
+
+
+def test_a_schedule_that_was_shifted_up_is_cut_off():
     assert raised(log_snr_times(20, raised)[0]) == pytest.approx(-8)
 
 

@@ -18,7 +18,7 @@ from visarch.errors import UserError
 from visarch.training.classifier import ClassifierTrainConfig, Network, train_classifier
 from visarch.training.classifier_defaults import check_classes, kind_of, settle
 from visarch.training.classifier_task import ClassifierTask
-from visarch.training.config import from_mapping, to_yaml
+from visarch.training.config import from_mapping, to_yaml, with_preset
 from visarch.training.randomness import StepNoise
 
 TINY = Network(block="residual", depths=(1, 1), widths=(4, 6))
@@ -66,7 +66,7 @@ def test_values_out_of_range_are_refused(changes, answer: str):
     [
         ({"depths": (1, 0)}, r"--depths is \(1, 0\)"),
         ({"widths": ()}, r"--widths is \(\)"),
-        ({"depths": (1, 1), "widths": (4,)}, "--depths has 2 numbers and --widths 1"),
+        ({"depths": (1, 1), "widths": (4,)}, "--depths 1 1 and --widths 4 must be as many"),
         ({"dropout": 1.0}, "--dropout is 1"),
     ],
 )
@@ -109,11 +109,19 @@ def test_augmentation_goes_by_what_the_images_show(shape, classes, kind: str, ch
 
 def test_what_is_given_stays():
     given = config(
-        flip="no", crop=0, rotate=3.0, zoom=0.0, cutout=5, learning_rate=0.7, weight_decay=0.0
+        flip="no",
+        crop=0,
+        rotate=3.0,
+        zoom=0.0,
+        cutout=5,
+        learning_rate=0.7,
+        weight_decay=0.0,
+        clip=3.0,
     )
     data = make_data()
     settled = settle(given, data)
-    for name in ("flip", "crop", "rotate", "zoom", "cutout", "learning_rate", "weight_decay"):
+    names = "flip", "crop", "rotate", "zoom", "cutout", "learning_rate", "weight_decay", "clip"
+    for name in names:
         assert getattr(settled, name) == getattr(given, name)
     assert not {"flip", "crop", "rotate", "learning rate"} & {name for name, _, _ in data.reasons}
 
@@ -135,21 +143,28 @@ def test_the_default_network_is_small_on_a_cpu_and_goes_by_the_sides():
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "batch_size", "rate"),
-    [("sgd", 128, 0.1), ("sgd", 512, 0.4), ("adamw", 512, 4e-3)],
+    ("optimizer", "preset", "batch_size", "rate", "clip"),
+    [
+        ("sgd", "small", 128, 0.4, 0),
+        ("sgd", "small", 512, 1.6, 0),
+        ("sgd", "resnet50", 256, 0.2, 0),
+        ("adamw", "small", 512, 4e-3, 1),
+    ],
 )
-def test_the_learning_rate_goes_by_optimizer_and_batch(
-    optimizer: str, batch_size: int, rate: float
+def test_learning_rate_and_clipping_go_by_optimizer_network_and_batch(
+    optimizer: str, preset: str, batch_size: int, rate: float, clip: float
 ):
-    settled = settle(config(optimizer=optimizer, batch_size=batch_size), make_data())
+    given = config(optimizer=optimizer, preset=preset, batch_size=batch_size)
+    settled = settle(with_preset(given)[0], make_data())
     assert settled.learning_rate == pytest.approx(rate)
+    assert settled.clip == clip
 
 
 def test_the_length_goes_by_the_number_of_images():
     lengths = [
         settle(config(batch_size=8), make_data(count=count)).steps for count in (3, 40, 4000)
     ]
-    assert lengths == [200, 500, 7500]
+    assert lengths == [200, 450, 8000]
     assert settle(config(time="3m"), make_data()).steps is None
 
 
@@ -181,11 +196,19 @@ def test_classes_of_unequal_sizes_are_remarked_on():
         ({"randaugment": 1}, (1, 30), "--randaugment 1 is for images"),
         ({"rotate": 5.0}, (1, 30), "--rotate 5 .* signals"),
         ({"mixup": 0.2, "batch_size": 5}, (3, 8, 8), "--batch-size 5 gives each process 5"),
+        ({"batch_size": 1}, (3, 8, 8), "--batch-size is 1, .* BatchNorm cannot tell"),
+        ({"crop": 9}, (3, 8, 9), "--crop is 9, and the images are 8×9"),
+        ({"cutout": 9}, (3, 8, 9), "--cutout is 9, and the images are 8×9"),
+        ({"model": Network(widths=(4, 4))}, (3, 8, 8), "--depths 1 1 2 2 and --widths 4 4 must be"),
     ],
 )
 def test_what_does_not_fit_the_samples_is_refused(changes, shape, answer: str):
     with pytest.raises(UserError, match=answer):
         settle(config(**changes), make_data(shape))
+
+
+def test_one_image_per_step_does_where_pixels_are_left_to_tell_from():
+    assert settle(config(batch_size=1), make_data((3, 9, 8))).batch_size == 1
 
 
 # The task.
@@ -340,7 +363,7 @@ def test_signals_and_volumes_of_any_number_of_channels(shape, settings, tmp_path
 
 @pytest.mark.parametrize("classes", [["cat", "dog"], ["x", "y", "z"]])
 def test_fine_tuning_makes_the_last_layer_anew_for_other_classes(
-    classes: list[str], settings, tmp_path: Path, capsys
+    classes: list[str], settings, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
     train_classifier(settings)
     images = open_data(settings.data).splits["train"].images.numpy()
@@ -357,7 +380,9 @@ def test_fine_tuning_makes_the_last_layer_anew_for_other_classes(
     assert "a tenth because it starts from trained weights" in said
     assert "classifier.weight, classifier.bias start anew" in said
     assert visarch.load(tmp_path / "tuned").config.num_classes == len(classes)
-    shutil.rmtree(first)  # going on does not take it
+    shutil.rmtree(first)  # going on does not take it, nor looks for it
+    monkeypatch.delattr("visarch.hub.hf_hub_download")
+    assert train_classifier(replace(tuned, steps=4)) == 0
     saved = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
     saved.pop("task")
     again = from_mapping(ClassifierTrainConfig, saved | {"steps": 5}, place="here")

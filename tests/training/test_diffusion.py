@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -9,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import visarch
 from visarch.data import open_data
@@ -17,7 +19,7 @@ from visarch.models.config import UNetConfig
 from visarch.objectives.diffusion import SCHEDULES, Prediction, Weighting
 from visarch.run import load_run
 from visarch.sampling import SAMPLERS, num_evaluations
-from visarch.training.config import with_preset
+from visarch.training.config import from_mapping, with_preset
 from visarch.training.diffusion import DiffusionTrainConfig, Network, train_diffusion
 from visarch.training.diffusion_defaults import settle, unet_config
 
@@ -271,6 +273,49 @@ def test_training_goes_on_from_the_weights_of_another_run(settings, tmp_path: Pa
         torch.testing.assert_close(old, new, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("classes", ["cat dog emu", "1 2 3"])
+def test_embeddings_of_other_classes_start_anew(classes: str, settings, tmp_path: Path, capsys):
+    def named(names: str) -> None:
+        array = np.random.default_rng(0).integers(0, 256, (40, 9, 7), dtype=np.uint8)
+        write(tmp_path, "images", array, labels=np.array(names.split())[np.arange(40) % 3])
+
+    named("cat dog emu")
+    train_diffusion(settings)
+    named(classes)
+    capsys.readouterr()
+    train_diffusion(replace(settings, out=str(tmp_path / "again"), init=settings.out, steps=1))
+    same = classes == "cat dog emu"
+    said = "all of its weights fit" if same else "tensors fit; context.label.weight start anew"
+    assert said in capsys.readouterr().out
+
+
+def test_embeddings_of_other_vectors_start_anew(settings, tmp_path: Path, capsys):
+    with_vectors(tmp_path)
+    train_diffusion(settings)
+    again = replace(settings, init=settings.out, steps=1)
+    assert train_diffusion(replace(again, out=str(tmp_path / "same"))) == 0
+    assert "all of its weights fit" in capsys.readouterr().out
+    told = tmp_path / "run" / "model" / "task.json"
+    facts = json.loads(told.read_text())
+    assert facts["vector_names"] == ["v1", "v2"]
+    told.write_text(json.dumps(facts | {"vector_names": ["v1", "speed"]}))
+    assert train_diffusion(replace(again, out=str(tmp_path / "other"))) == 0
+    assert "context.vector.weight, context.vector.bias start anew" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_where_what_it_started_from_is_gone(settings, tmp_path: Path):
+    train_diffusion(replace(settings, steps=1))
+    again = replace(settings, out=str(tmp_path / "again"), init=settings.out, model=Network())
+    train_diffusion(replace(again, steps=2))
+    shutil.rmtree(tmp_path / "run")
+    assert train_diffusion(replace(again, steps=3)) == 0
+    saved = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
+    del saved["task"]
+    resumed = from_mapping(DiffusionTrainConfig, saved | {"steps": 4}, place="here")
+    assert train_diffusion(resumed) == 0
+    assert visarch.load(tmp_path / "again").unet.config.widths == TINY.widths
+
+
 def test_weights_that_mean_something_else_are_not_started_from(settings, tmp_path: Path):
     train_diffusion(replace(settings, steps=1))
     other = replace(settings, out=str(tmp_path / "other"), init=settings.out, prediction="x0")
@@ -312,3 +357,14 @@ def test_conditions_that_are_not_there(settings: DiffusionTrainConfig, tmp_path:
         train_diffusion(replace(settings, conditional="yes"))
     with pytest.raises(UserError, match=r"--guidance 2 leads towards a label.*leave it out"):
         train_diffusion(replace(settings, guidance=2.0))
+
+
+def test_guidance_needs_labels_and_images_without(settings: DiffusionTrainConfig, tmp_path: Path):
+    guided = replace(settings, guidance=-0.5)
+    with pytest.raises(UserError, match=r"--guidance -0.5 .*--conditional no does not tell .* any"):
+        train_diffusion(replace(guided, conditional="no"))
+    with pytest.raises(UserError, match=r"--guidance -0.5 .*--label-dropout 0 .* not learn"):
+        train_diffusion(replace(guided, label_dropout=0.0))
+    with_vectors(tmp_path)
+    with pytest.raises(UserError, match=r"--guidance -0.5 .*have no labels of several classes"):
+        train_diffusion(guided)

@@ -196,3 +196,8 @@ def _remarks(run: Run[nn.Module], data: Data, trained_on: bool, known: bool) -> 
             "another than in data.json."
         )
     return remarks
+
+
+def or_none(value: float) -> float | None:
+    """A number as JSON can hold it: what was not measured is NaN."""
+    return None if math.isnan(value) else value

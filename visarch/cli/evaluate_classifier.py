@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from visarch.cli.evaluate import Findings, Question
+from visarch.cli.evaluate import Findings, Question, or_none
 from visarch.data import Split
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement
@@ -36,11 +36,10 @@ def evaluate_classifier(question: Question) -> Findings:
     """Measure a classifier.
 
     Raises:
-        UserError: the images have no labels, or are of other classes than the model knows.
+        UserError: the images have no labels.
     """
     run = question.run.of(ResNet)
     classes = class_names(run.model, run.classes, run.source)
-    _check_classes(question, classes)
     split, remarks = _labelled(question)
     measured = measure(
         run.model,
@@ -65,19 +64,14 @@ def evaluate_classifier(question: Question) -> Findings:
     )
 
 
-def _check_classes(question: Question, names: tuple[str, ...]) -> None:
-    """That the classes of the data are those that the model knows."""
-    run, data = question.run, question.data
-    if data.classes is not None and run.classes is not None and data.classes != names:
-        raise UserError(
-            f"{data.source} has the classes {_some(data.classes)}, and {run.source} knows "
-            f"{_some(names)}: give data of the classes that it was trained for."
-        )
-
-
 def _labelled(question: Question) -> tuple[Split, list[str]]:
     """The images that have labels, and a remark on those that have none."""
     split = question.split
+    if split.labels is None and split.labelled:
+        raise UserError(
+            f"The {split.name} images of {question.data.source} are streamed, and their labels are "
+            "known only while they are read: choose a held-out --split."
+        )
     if split.labels is None:
         raise UserError(
             f"The {split.name} images of {question.data.source} have no labels, by which a "
@@ -184,17 +178,17 @@ def _record(
     errors, bins = measured.standard_errors(), measured.reliability
     table = zip(classes, *(column.tolist() for column in measured.per_class), strict=True)
     return {
-        "metrics": {name: _or_none(value) for name, value in measured},
+        "metrics": {name: or_none(value) for name, value in measured},
         "intervals": measured.intervals(),
-        "standard_errors": {name: _or_none(error) for name, error in errors.items()},
+        "standard_errors": {name: or_none(error) for name, error in errors.items()},
         "calibration_error_by_chance": measured.calibration_chance,
         "classes": [
             {
                 "class": name,
                 "images": count,
-                "precision": _or_none(precision),
-                "recall": _or_none(recall),
-                "f1": _or_none(f1),
+                "precision": or_none(precision),
+                "recall": or_none(recall),
+                "f1": or_none(f1),
             }
             for name, count, precision, recall, f1 in table
         ],
@@ -204,11 +198,3 @@ def _record(
         },
         "mistakes": _mistakes(measured, split, classes),
     }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

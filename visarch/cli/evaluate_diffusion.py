@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from visarch.cli.evaluate import Evaluate, Findings, Question
-from visarch.cli.sample_diffusion import with_flags
+from visarch.cli.evaluate import Evaluate, Findings, Question, or_none
+from visarch.cli.sample_diffusion import check_guidance, with_flags
 from visarch.data import Split
 from visarch.errors import UserError
 from visarch.evaluation.diffusion import DiffusionMeasurement
@@ -21,7 +21,7 @@ from visarch.inference.diffusion import condition_of, mean_loss, measure, sample
 from visarch.inference.features import FeatureNetwork, open_features
 from visarch.inference.generated import store
 from visarch.inference.noise import evaluation_noise
-from visarch.inference.recipe import Recipe, recipe_of
+from visarch.inference.recipe import Condition, Recipe, recipe_of
 from visarch.inference.splits import spread
 from visarch.models.unet import Denoiser
 from visarch.run import Run
@@ -75,6 +75,8 @@ def evaluate_diffusion(question: Question) -> Findings:
     if network:
         network.embed(split.take(split.name, [0]))  # what cannot be is known before it takes time
     count = _count(flags, split) if network else 0
+    drawn, condition = with_flags(recipe, flags), _asked(run, split, count)
+    check_guidance(run, drawn, flags, condition)
     times, levels = flags.times or _TIMES, run.preparation.levels
     noise = evaluation_noise(run.model, split.name, run.seed)
     loss = mean_loss(run.model, recipe, split, levels, noise)
@@ -87,8 +89,7 @@ def evaluate_diffusion(question: Question) -> Findings:
     measured = measure(run.model, recipe, some, levels, noise, num_times=times, progress=tell(0))
     compared = None
     if network:
-        drawn = with_flags(recipe, flags)
-        compared = _compare(run, drawn, split, count, network, tell(len(some)))
+        compared = _compare(run, drawn, split, condition, count, network, tell(len(some)))
     remarks = []
     if len(some) < len(split):
         remarks.append(
@@ -135,16 +136,24 @@ def _count(flags: Evaluate, split: Split) -> int:
     return flags.samples or max(_FEWEST_SAMPLES, min(len(split), _MOST_SAMPLES))
 
 
+def _asked(run: Run[Denoiser], split: Split, count: int) -> Condition:
+    """What so many samples are asked to be: what all real images are, and some evenly spread."""
+    rounds, rest = divmod(count, len(split))
+    places = [*range(len(split))] * rounds + spread(len(split), rest)
+    return condition_of(run.model, split).take(torch.tensor(places, dtype=torch.int64))
+
+
 def _compare(
     run: Run[Denoiser],
     recipe: Recipe,
     split: Split,
+    condition: Condition,
     count: int,
     network: FeatureNetwork,
     progress: Callable[[int, int], None],
 ) -> Compared:
     """Samples that are asked to be what the real images are, beside these."""
-    condition = condition_of(run.model, split).take(torch.arange(count) % len(split))
+    recipe = replace(recipe, guidance=recipe.guidance_for(condition))
     images, _ = sample(
         run.model,
         recipe,
@@ -257,15 +266,15 @@ def _record(
         "decoding_step": measured.decoding_step,
         "metrics": {"loss": loss, **dict(measured)},
         "standard_errors": {
-            name: _or_none(error) for name, error in measured.standard_errors().items()
+            name: or_none(error) for name, error in measured.standard_errors().items()
         },
         "bands": [
             {
                 "log_snr": [band.low, band.high],
                 "denoised": band.num_denoised,
-                "error": {name: _or_none(value) for name, value in band.error.items()},
+                "error": {name: or_none(value) for name, value in band.error.items()},
                 "standard_error": {
-                    name: _or_none(value) for name, value in band.standard_error.items()
+                    name: or_none(value) for name, value in band.standard_error.items()
                 },
             }
             for band in measured.bands()
@@ -290,7 +299,3 @@ def _record(
                 "images": compared.asked,
             }
     return record
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -157,6 +157,8 @@ def _kind(hint: Any) -> tuple[Any, bool]:
 def _fits(text: str, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return text in map(str, get_args(kind))
+    if kind is bool:
+        return text in ("True", "False")
     try:
         kind(text)
     except ValueError:
@@ -164,11 +166,14 @@ def _fits(text: str, kind: Any) -> bool:
     return True
 
 
+_WORDS: dict[Any, str] = {bool: "True or False", int: "a whole number", float: "a number"}
+
+
 def _expected(kind: Any, before: str) -> str:
     """What a value must be, in words; nothing where anything will do."""
     if get_origin(kind) is Literal:
         return f"{before}one of {', '.join(map(str, get_args(kind)))}"
-    return before + {int: "a whole number", float: "a number"}[kind] if kind in (int, float) else ""
+    return before + _WORDS[kind] if kind in _WORDS else ""
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -44,7 +44,7 @@ def plan_diffusion(question: Question) -> Plan:
     condition, known = asked(run, recipe, flags.label, flags.vector, count), None
     if flags.inpaint is not None and flags.mask is not None:
         known, condition = _inpainting(run, flags, condition, count)
-    _check_guidance(run, recipe, flags, condition)
+    check_guidance(run, recipe, flags, condition)
     facts = {
         "seed": str(seed),
         "sampler": recipe.sampler,
@@ -117,14 +117,21 @@ def _inpainting(
     return known, own if flags.label is None else own._replace(labels=condition.labels)
 
 
-def _check_guidance(
-    run: Run[Denoiser], recipe: Recipe, flags: Sample, condition: Condition
+def check_guidance(
+    run: Run[Denoiser], recipe: Recipe, flags: Sample | Evaluate, condition: Condition
 ) -> None:
+    """That the guidance which is asked for has a label to lead towards, and none to lead away from.
+
+    Raises:
+        UserError: it has not.
+    """
     if not flags.guidance:
         return
     asks = f"--guidance {flags.guidance:g} leads towards a label"
     if not condition.is_labelled:
-        way_out = "add --label, or leave it out" if num_classes(run.model) else "leave it out"
+        way_out = "leave it out"
+        if num_classes(run.model) and isinstance(flags, Sample):
+            way_out = "add --label, or leave it out"
         raise UserError(f"{asks}, and none is asked for: {way_out}.")
     if recipe.label_dropout == 0:
         raise UserError(

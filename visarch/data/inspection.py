@@ -61,7 +61,7 @@ def look(source: str, progress: Progress | None = None) -> tuple[Found, Iterator
         return Found("digits", []), _digits()
     path = Path(source).expanduser()
     if path.suffix.lower() in ARRAYS and path.is_file():
-        found = Found("array", [], by_value=True, why_classes="by the labels in the file")
+        found = Found("array", [], by_value=True)
         return found, _array(source, found, progress)
     if source.startswith(PREFIX) and must_stream(source):
         found, count, samples = find_stream(source)
@@ -108,6 +108,8 @@ def _array(source: str, found: Found, progress: Progress | None) -> Iterator[See
     tables, unused = read_tables(source)
     if unused:
         found.reasons.append(("not used", ", ".join(unused), "arrays with other keys"))
+    labelled = any(table.labels is not None for table in tables.values())
+    found.why_classes = "by the labels in the file" if labelled else "the file holds no labels"
     numbers = of_one_type({split: table.values for split, table in tables.items()})
     total, done = sum(map(len, numbers.values())), 0
     for split, table in tables.items():

@@ -70,7 +70,7 @@ def open_data(
             ".npz or .npy file."
         )
     if data == "digits":
-        digits = open_digits(image_size=image_size, channels=channels, like=like)
+        digits = open_digits(image_size=image_size, channels=channels, like=like, known=classes)
         if path.exists():
             digits.reasons.append(("source", "the embedded digits", "./digits is the one here"))
         return digits

@@ -27,6 +27,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF")
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 TRANSPARENT = "transparent parts, which are laid on white"
+CUT = "16 bits in each color, of which the upper 8 are used"
 ANIMATED = "several frames or pages, of which the first is used"
 
 _UPRIGHT = {
@@ -90,6 +91,8 @@ def read_picture(source: File, size: tuple[int, ...] | None = None) -> Picture:
         size = size or upright_size
         if _is_animated(file):
             notes.append(ANIMATED)
+        if not file.mode.startswith("I;16") and ";16" in str(getattr(file, "tile", "")):
+            notes.append(CUT)  # Pillow has no mode that would hold them
         if min(file.size) >= 4 * max(size):
             # A large JPEG is decoded at a fraction of its size, while that is twice what is needed.
             file.draft(file.mode, (2 * max(size), 2 * max(size)))

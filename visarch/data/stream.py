@@ -76,6 +76,10 @@ class Numbered(Sequence[str]):
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[str]:
+        # numbers go on beyond the first pass, so that no index is the last
+        return map(self.__getitem__, range(self._count))
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[position] for position in range(self._count)[index]]

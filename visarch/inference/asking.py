@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from visarch.errors import UserError
+from visarch.inference.picking import is_number
 from visarch.inference.recipe import Condition, Recipe, num_classes
 from visarch.models.unet import Denoiser
 from visarch.run import Run
@@ -44,7 +45,8 @@ def asked(
 
 
 def position(run: Run[Denoiser], recipe: Recipe, label: str) -> int:
-    """The class that is called so; or else that number of them, or none.
+    """The class that is called so; or else none, or that number of them, unless some are called by
+    numbers themselves.
 
     Raises:
         UserError: the model takes no labels, or knows no such class.
@@ -59,7 +61,8 @@ def position(run: Run[Denoiser], recipe: Recipe, label: str) -> int:
         return names.index(label)
     if label == NONE and recipe.label_dropout > 0:
         return NO_LABEL
-    if label.isdecimal() and int(label) < count:
+    numbered = any(map(is_number, names))
+    if label.isdecimal() and int(label) < count and not numbered:
         return int(label)
     if label == NONE:
         raise UserError(
@@ -70,9 +73,9 @@ def position(run: Run[Denoiser], recipe: Recipe, label: str) -> int:
     near = difflib.get_close_matches(label.lower(), lower, 3, cutoff=0.4)
     listed = ", ".join(lower[name] for name in near) or ", ".join(names[:10])
     more = f"; nearest: {listed}" if near else f": {listed}{' …' if len(names) > 10 else ''}"
+    way_out = "Give a name" if numbered else f"Give a name, or a number from 0 to {count - 1}"
     raise UserError(
-        f"--label {label}: {run.source} knows no such class among its {count}{more}. Give a name, "
-        f"or a number from 0 to {count - 1}."
+        f"--label {label}: {run.source} knows no such class among its {count}{more}. {way_out}."
     )
 
 
@@ -94,4 +97,9 @@ def _check_vector(run: Run[Denoiser], vector: Sequence[float]) -> None:
         names = f" ({', '.join(run.vector_names)})" if run.vector_names else ""
         raise UserError(
             f"--vector {typed}: {run.source} takes {length} numbers{names}, not {len(vector)}."
+        )
+    if not torch.tensor(vector).isfinite().all():
+        raise UserError(
+            f"--vector {typed}: not all of these are finite numbers of 32 bits, as the data's are: "
+            "give others."
         )

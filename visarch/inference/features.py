@@ -74,6 +74,8 @@ def _inception(file: Path, own: Preparation, device: str) -> FeatureNetwork:
             f"--features {file}: Inception takes images of 1 or 3 channels, and these samples have "
             f"the shape {own.shape}: give a run of `visarch train classifier` on them."
         )
+    if not file.is_file():
+        raise UserError(f"--features {file}: there is no such file.")
     place = find_device(device)
     model = load_inception(file).to(place)
 

@@ -68,7 +68,7 @@ def _read_array(run: Run[Denoiser], mask: Path) -> Tensor:
     shape = run.preparation.shape[1:]
     try:
         array = np.load(mask, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"--mask {mask} cannot be read: {error}.") from error
     if array.shape != shape:
         raise UserError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visarch.objectives.diffusion import MIN_LOG_SNR, Schedule
+from visarch.objectives.diffusion import MAX_LOG_SNR, Schedule
 
 FIRST_LOG_SNR, LAST_LOG_SNR = -10.0, 9.0
 """Between these λ lies what few steps must spend themselves on: at the first, less than 1/100 of
@@ -40,8 +40,9 @@ def log_snr_times(
     Args:
         num_steps: n.
         schedule: λ(t).
-        first: by default −10, or less if the schedule was shifted for large images: their average
-            color shows at a lower λ.
+        first: by default −10, or as much less as the schedule was shifted for large images, whose
+            average color shows at a lower λ: it then begins below the usual λ(0), wherever it
+            ends.
         last: the λ from which the last step goes to time 0.
 
     Raises:
@@ -51,7 +52,7 @@ def log_snr_times(
     """
     end, start = schedule(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist()
     if first is None:
-        first = FIRST_LOG_SNR + min(0.0, end - MIN_LOG_SNR)
+        first = FIRST_LOG_SNR + min(0.0, start - MAX_LOG_SNR)
     first, last = max(first, end), min(last, start)
     values = torch.linspace(first, last, _at_least_one(num_steps), dtype=torch.float64)
     return torch.cat([time_at(schedule, values), torch.zeros(1, dtype=torch.float64)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from visarch.errors import UserError
-from visarch.training.config import TrainConfig
+from visarch.training.config import TrainConfig, spelled
 
 if TYPE_CHECKING:
     from visarch.data import Data
@@ -40,8 +40,9 @@ class Network:
                 raise UserError(f"--{name} is {numbers}; it must be whole numbers above 0.")
         if self.depths and self.widths and len(self.depths) != len(self.widths):
             raise UserError(
-                f"--depths has {len(self.depths)} numbers and --widths {len(self.widths)}; give "
-                "one for each stack."
+                f"--depths {spelled(self.depths)} and --widths {spelled(self.widths)} must be as "
+                "many, one for each stack. If only one was given, the other is that of the preset, "
+                "or of the network to start from: give both."
             )
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout is {self.dropout}; it must be at least 0 and below 1.")
@@ -60,11 +61,11 @@ class ClassifierTrainConfig(TrainConfig):
             },
         },
         "small": {
-            "model": {"block": "residual", "depths": (1, 1, 1, 1), "widths": (32, 64, 128, 256)},
+            "model": {"block": "residual", "depths": (1, 1, 2, 2), "widths": (32, 64, 128, 256)},
         },
     }
     preset: Literal["resnet50", "small"] | None = None
-    """resnet50: the note's network; small: four blocks of two convolutions, meant for a CPU. By
+    """resnet50: the note's network; small: six blocks of two convolutions, meant for a CPU. By
     default small on a CPU, resnet50 elsewhere."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
@@ -74,6 +75,9 @@ class ClassifierTrainConfig(TrainConfig):
     weight_decay: float | None = None  # type: ignore[assignment]
     """l2 penalty (SGD) or decoupled decay (AdamW) of weight matrices and kernels; never of biases
     and norms. By default 5e-4 and 0.05."""
+    clip: float | None = None  # type: ignore[assignment]
+    """Largest gradient norm; larger gradients are scaled down to it. 0 never clips: the default
+    for SGD; for AdamW it is 1."""
     label_smoothing: float = 0.1
     """ε: share of each target that is spread over all classes."""
 
@@ -136,6 +140,7 @@ def _prepare(config: ClassifierTrainConfig, data: Data) -> Job[ClassifierTrainCo
     from visarch.training.classifier_defaults import check_classes, settle
     from visarch.training.classifier_task import ClassifierTask
     from visarch.training.launch import Job
+    from visarch.training.resume import has_begun
 
     classes = check_classes(data)
     config = settle(config, data)
@@ -169,7 +174,7 @@ def _prepare(config: ClassifierTrainConfig, data: Data) -> Job[ClassifierTrainCo
         config,
         ClassifierTask(config, data),
         model,
-        anew=_of_other_classes(config.init, classes),
+        anew=() if has_begun(config) else _of_other_classes(config.init, classes),
         afterwards=told,
         next_verbs=("evaluate", "predict"),
     )

@@ -10,13 +10,15 @@ from visarch.data import Data
 from visarch.data.preparation import times
 from visarch.errors import UserError
 from visarch.hub import load
+from visarch.models.config import ResNetConfig
 from visarch.models.resnet import ResNet
 from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.config import spelled, with_preset
 from visarch.training.devices import processes
 from visarch.training.launch import with_length
+from visarch.training.resume import settings_of_begun
 
-_EPOCHS = {"small": 15, "resnet50": 60}
+_EPOCHS = {"small": 16, "resnet50": 60}
 _OF_A_NETWORK = ("block", "depths", "widths", "stem")
 _FEW_IMAGES = 20_000
 """Training images below which hiding parts of them pays."""
@@ -25,8 +27,14 @@ _ALPHABET = 10
 """Classes of color images from which on their short names are taken for those of characters."""
 _UNEQUAL = 10
 _REFERENCE_BATCH = 128
-_LEARNING_RATES = {"sgd": 0.1, "adamw": 2e-3}
+_LEARNING_RATES = {"adamw": 2e-3, "sgd": 0.1}
+_SHALLOW_RATE = 0.4
+"""SGD's learning rate for the small network, whose gradients pass through few layers."""
 _WEIGHT_DECAYS = {"sgd": 5e-4, "adamw": 0.05}
+_CLIPS = {
+    "adamw": (1.0, "for adamw"),
+    "sgd": (0.0, "never: for sgd, whose steps a limit would shorten nearly everywhere"),
+}
 
 
 class Kind(NamedTuple):
@@ -87,7 +95,7 @@ def settle(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
     count = len(data.splits["train"])
     epoch = count / config.batch_size
     epochs = _EPOCHS[config.preset or "small"]
-    steps = max(epochs * epoch, min(800, 100 * epoch), 200)
+    steps = max(epochs * epoch, min(450, 100 * epoch), 200)
     return with_length(config, data, math.ceil(steps))
 
 
@@ -113,20 +121,27 @@ def _network(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig
 
 
 def _network_of(source: str, config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
-    """With the network of a trained model, where the settings do not say otherwise."""
+    """With the network of a trained model, where the settings do not say otherwise; of a run that
+    has begun with it, with its own, whatever has become of that model."""
     missing = [name for name in _OF_A_NETWORK if getattr(config.model, name) is None]
     if not missing:
         return config
+    begun = settings_of_begun(config)
+    network = _network_to_start_from(source) if begun is None else begun.model
+    changed = {}
+    for name in missing:
+        changed[name] = getattr(network, name)
+        data.reasons.append((name, spelled(changed[name]), f"that of {source}"))
+    return replace(config, model=replace(config.model, **changed))
+
+
+def _network_to_start_from(source: str) -> ResNetConfig:
     model = load(source)
     if not isinstance(model, ResNet):
         raise UserError(
             f"--init {source} holds a {type(model).__name__}, and this trains a ResNet."
         )
-    changed = {}
-    for name in missing:
-        changed[name] = getattr(model.config, name)
-        data.reasons.append((name, spelled(changed[name]), f"that of {source}"))
-    return replace(config, model=replace(config.model, **changed))
+    return model.config
 
 
 def _optimization(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
@@ -135,6 +150,8 @@ def _optimization(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainC
         scale = ratio if config.optimizer == "sgd" else math.sqrt(ratio)
         rate = _LEARNING_RATES[config.optimizer] * scale
         why = f"for {config.optimizer} and {config.batch_size} images per step"
+        if config.optimizer == "sgd" and config.preset == "small":
+            rate, why = _SHALLOW_RATE * scale, f"{why}, in a network of few layers"
         if config.init is not None:
             rate, why = rate / 10, f"{why}, a tenth because it starts from trained weights"
         rate = float(f"{rate:.3g}")
@@ -144,6 +161,10 @@ def _optimization(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainC
         decay = _WEIGHT_DECAYS[config.optimizer]
         config = replace(config, weight_decay=decay)
         data.reasons.append(("weight decay", f"{decay:g}", f"for {config.optimizer}"))
+    if config.clip is None:
+        clip, why = _CLIPS[config.optimizer]
+        config = replace(config, clip=clip)
+        data.reasons.append(("clip", f"{clip:g}", why))
     return config
 
 
@@ -195,6 +216,20 @@ def kind_of(data: Data) -> Kind:
 def _check(config: ClassifierTrainConfig, data: Data) -> None:
     """What cannot be done to these samples, or by so many processes."""
     ndim = len(data.shape) - 1
+    assert config.model.widths is not None
+    stride = 2 ** (len(config.model.widths) - 1) * (4 if config.model.stem == "large" else 1)
+    if config.batch_size == 1 and max(data.shape[1:]) <= stride:
+        raise UserError(
+            f"--batch-size is 1, and of an image of {times(data.shape[1:])} the last stack leaves "
+            "one pixel: BatchNorm cannot tell how a single value varies. Take 2 or more."
+        )
+    for name in ("crop", "cutout"):
+        pixels = getattr(config, name)
+        if pixels and pixels >= max(data.shape[1:]):
+            raise UserError(
+                f"--{name} is {pixels}, and the images are {times(data.shape[1:])}: nothing of "
+                "them would be left to see."
+            )
     if config.randaugment and ndim != 2:
         raise UserError(
             f"--randaugment {config.randaugment} is for images, and {data.source!r} holds samples "

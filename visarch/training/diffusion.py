@@ -137,6 +137,7 @@ def _prepare(config: DiffusionTrainConfig, data: Data) -> Job[DiffusionTrainConf
     from visarch.training.diffusion_defaults import settle, takes_labels, takes_vectors, unet_config
     from visarch.training.diffusion_task import DiffusionTask
     from visarch.training.launch import Job
+    from visarch.training.resume import has_begun
 
     config = settle(config, data)
     torch.manual_seed(config.seed)
@@ -156,6 +157,24 @@ def _prepare(config: DiffusionTrainConfig, data: Data) -> Job[DiffusionTrainConf
         config,
         DiffusionTask(config, data),
         model,
+        anew=() if has_begun(config) else _of_other_things(config.init, data),
         afterwards=told,
         next_verbs=("sample", "evaluate"),
     )
+
+
+def _of_other_things(source: str | None, data: Data) -> tuple[str, ...]:
+    """The embeddings of classes and of vectors, unless the model to start from is known to have
+    learned these."""
+    from visarch.hub import load_beside
+    from visarch.training.runfolder import TASK
+
+    if source is None:
+        return ()
+    facts = load_beside(source, TASK)
+    anew: tuple[str, ...] = ()
+    if facts.get("classes") != list(data.classes or ()):
+        anew += ("context.label.weight",)
+    if facts.get("vector_names") != list(data.vector_names or ()):
+        anew += ("context.vector.weight", "context.vector.bias")
+    return anew

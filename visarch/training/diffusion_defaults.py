@@ -18,6 +18,7 @@ from visarch.training.config import spelled, with_preset
 from visarch.training.devices import processes
 from visarch.training.diffusion import DiffusionTrainConfig, Network
 from visarch.training.launch import with_length
+from visarch.training.resume import settings_of_begun
 from visarch.training.runfolder import TASK
 
 _STEPS = {"small": 1600, "unet": 100_000}
@@ -153,16 +154,33 @@ def _condition(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig
             "labels of several classes. Leave it out, or sort the images into a sub-folder for "
             "each class."
         )
-    if not there and config.guidance:
-        raise UserError(
-            f"--guidance {config.guidance:g} leads towards a label, and the training images in "
-            f"{data.source!r} have none: leave it out."
-        )
+    if config.guidance:
+        _check_guidance(config, data)
     if config.conditional != "auto":
         return config
     why = f"the images have {' and '.join(there)}" if there else "there is nothing to tell of them"
     data.reasons.append(("conditional", "yes" if there else "no", why))
     return replace(config, conditional="yes" if there else "no")
+
+
+def _check_guidance(config: DiffusionTrainConfig, data: Data) -> None:
+    """That there will be labels to be guided to, and none to be led away from."""
+    asks = f"--guidance {config.guidance:g} leads towards a label"
+    if not _has_labels(data):
+        raise UserError(
+            f"{asks}, and the training images in {data.source!r} have no labels of several "
+            "classes: leave it out."
+        )
+    if not takes_labels(config, data):
+        raise UserError(
+            f"{asks}, and --conditional {config.conditional} does not tell the network any: leave "
+            "one of them out."
+        )
+    if config.label_dropout == 0:
+        raise UserError(
+            f"{asks} and away from none, and with --label-dropout 0 the network does not learn "
+            "what none is: leave one of them out."
+        )
 
 
 def _network(config: DiffusionTrainConfig, data: Data) -> Network:
@@ -206,7 +224,26 @@ def _num_levels(sides: tuple[int, ...]) -> int:
 
 
 def _from_init(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig:
-    """With the network of the weights to start from, where the settings do not say otherwise.
+    """With the network of the weights to start from, where the settings do not say otherwise; of a
+    run that has begun, with its own, whatever has become of these weights.
+
+    Raises:
+        UserError: as `_network_to_start_from`.
+    """
+    begun = settings_of_begun(config)
+    network = _network_to_start_from(config) if begun is None else begun.model
+    changed = {}
+    for name in (field.name for field in fields(Network) if field.name != "dropout"):
+        theirs = getattr(network, name)
+        if getattr(config.model, name) is None and theirs is not None:
+            changed[name] = theirs
+            reason = (name.replace("_", " "), spelled(theirs), f"that of {config.init}")
+            data.reasons.append(reason)
+    return replace(config, model=replace(config.model, **changed))
+
+
+def _network_to_start_from(config: DiffusionTrainConfig) -> UNetConfig:
+    """That of the weights to start from.
 
     Raises:
         UserError: they are of another kind of model, or were trained to say something else.
@@ -225,10 +262,4 @@ def _from_init(config: DiffusionTrainConfig, data: Data) -> DiffusionTrainConfig
                 f"--init {config.init} was trained with --{name} {theirs}, and its weights mean "
                 f"nothing with {ours}: add --{name} {theirs}."
             )
-    changed = {}
-    for name in (field.name for field in fields(Network) if field.name != "dropout"):
-        theirs = getattr(model.unet.config, name)
-        if getattr(config.model, name) is None and theirs is not None:
-            changed[name] = theirs
-            data.reasons.append((name.replace("_", " "), spelled(theirs), f"that of {config.init}"))
-    return replace(config, model=replace(config.model, **changed))
+    return model.unet.config

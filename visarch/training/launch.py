@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from torch import nn
 
 from visarch.data import Data, open_data
-from visarch.report import write_report
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
-from visarch.training.dry_run import dry_run
 from visarch.training.initialization import start_from
 from visarch.training.loop import train
 from visarch.training.progress import is_main_process, reading
+from visarch.training.resume import has_begun
 from visarch.training.session import Result
 from visarch.training.task import Task
 
@@ -65,7 +63,7 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
         )
     data.reasons.extend(reasons)
     job = prepare(config, data)
-    begun = config.out and (Path(config.out) / "checkpoints" / "last.safetensors").exists()
+    begun = has_begun(config)
     if config.init is not None and not begun:
         data.reasons.append(
             ("first weights", config.init, start_from(job.model, config.init, job.anew))
@@ -73,6 +71,8 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     if is_main_process():
         _tell(data)
     if config.dry_run:
+        from visarch.training.dry_run import dry_run
+
         return dry_run(job.task, job.model, data, job.config)
 
     if job.start and not begun and config.init is None:
@@ -80,6 +80,8 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     result = train(job.task, job.model, data, job.config)
     if not is_main_process():
         return result.exit_code
+    from visarch.report import write_report
+
     report = write_report(result.path)
     if result.exit_code or not result.metrics:
         return result.exit_code

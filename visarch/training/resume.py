@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,6 +17,8 @@ from visarch.training.config import (
 )
 from visarch.training.length import planned_steps
 from visarch.training.runfolder import CONFIG, METRICS, read_config
+
+Config = TypeVar("Config", bound=TrainConfig)
 
 
 def last_checkpoint(path: Path) -> Path | None:
@@ -35,6 +37,24 @@ def last_checkpoint(path: Path) -> Path | None:
             "--out to begin again."
         )
     return None
+
+
+def has_begun(config: TrainConfig) -> bool:
+    """Whether these settings go on with a run: its weights come from its checkpoint then, and
+    whatever it was started from may be gone."""
+    return config.out is not None and last_checkpoint(Path(config.out)) is not None
+
+
+def settings_of_begun(config: Config) -> Config | None:
+    """The settings so far of the run that these go on with; None if it has yet to begin.
+
+    Raises:
+        UserError: it is a run of another task.
+    """
+    if config.out is None or not has_begun(config):
+        return None
+    saved = {name: value for name, value in read_config(Path(config.out)).items() if name != "task"}
+    return from_mapping(type(config), saved, place=str(Path(config.out) / CONFIG))
 
 
 def check_same_run(
