@@ -124,3 +124,22 @@ def test_a_classifier_s_embedding_is_what_its_last_layer_sees(shades, visarch, t
     features = run.model.features(to_unit(split.images, 256)).detach().numpy()
     rows = [arrays["names"].tolist().index(name) for name in split.names]
     assert arrays["features"][rows] == pytest.approx(features, rel=1e-3, abs=1e-5)
+
+
+def test_streamed_images_come_without_their_labels_and_are_not_measured(
+    shades, visarch, refused, tmp_path, monkeypatch
+):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("VISARCH_DATA_DISK", "0")
+    source = f"hf:{shades.data}"
+    _, notes = visarch(f"embed {shades.path} {source} --out {tmp_path / 'e.npz'}")
+    assert "Labels of streamed images are not kept: those of train." in notes
+    arrays = read(tmp_path / "e.npz")
+    assert len(arrays["names"]) == len(set(arrays["names"])) == 90
+    streamed = arrays["splits"] == "train"
+    assert (arrays["labels"][streamed] == -1).all()
+    assert (arrays["labels"][~streamed] >= 0).all()
+    answer = refused(f"evaluate {shades.path} --data {source} --split train")
+    assert "are streamed" in answer
+    assert "choose a held-out --split" in answer

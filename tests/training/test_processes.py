@@ -332,6 +332,7 @@ ACCELERATE = ["accelerate.commands.launch", "--num_machines", "1", "--main_proce
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", "2"]
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    "accelerate": [*ACCELERATE, "--multi_gpu"],
     "FSDP": [*ACCELERATE, "--use_fsdp", "--fsdp_version", "2"],
 }
 VAE = ["train", "vae", "--data", "images.npz", "--steps", "6", "--batch-size", "8"]

@@ -67,7 +67,7 @@ class Embed:
             split, origins = every_sample(data)
             streamed = [s.name for s in data.splits.values() if s.labelled and s.labels is None]
             if streamed:
-                note(f"The split {streamed[0]} is streamed: its labels are left out (-1).")
+                note(f"Labels of streamed images are not kept: those of {', '.join(streamed)}.")
             source, classes = data.source, data.classes
         path = place(run, self.out, f"embeddings {Path(source).stem}", ".npz", ".parquet")
 

@@ -60,8 +60,8 @@ class Interpolate:
     steps: int = 10
     """How many pictures to make on the way, both ends included."""
     label: tuple[str, ...] | None = None
-    """Diffusion: names or numbers of the classes of both ends, or one for both; by default, those
-    of the images where they are known."""
+    """Diffusion: classes of both ends, or one for both, named as for `visarch sample`; by default
+    those of the images where they are known."""
     vector: tuple[float, ...] | None = None
     """Diffusion: the context vector of both ends."""
     out: Path | None = None

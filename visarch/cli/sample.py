@@ -88,8 +88,8 @@ class Sample:
     steps: int | None = None
     """Diffusion: steps of the sampler."""
     label: tuple[str, ...] | None = None
-    """Diffusion: names or numbers of classes, which the pictures are asked to be of in turn; none
-    asks for no class."""
+    """Diffusion: classes which the pictures are asked to be of in turn, by name, or by number where
+    none is called by one; none asks for no class."""
     vector: tuple[float, ...] | None = None
     """Diffusion: the context vector, as in the data."""
     guidance: float | None = None

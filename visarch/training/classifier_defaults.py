@@ -33,7 +33,7 @@ _SHALLOW_RATE = 0.4
 _WEIGHT_DECAYS = {"sgd": 5e-4, "adamw": 0.05}
 _CLIPS = {
     "adamw": (1.0, "for adamw"),
-    "sgd": (0.0, "never: for sgd, whose steps a limit would shorten nearly everywhere"),
+    "sgd": (0.0, "never: for sgd, whose learning rate alone sets how far it goes"),
 }
 
 
