@@ -208,9 +208,26 @@ def test_the_mean_loss_is_that_of_its_images():
         x = 2 * to_unit(batch.images, 256) - 1
         own = step_noise().fork(number, len(indices))
         with torch.no_grad():
-            total += float(image_losses(model, RECIPE, x, Condition(batch.labels), own).sum())
+            order = own.uniform().argsort()
+            condition = Condition(batch.labels).take(order)
+            total += float(image_losses(model, RECIPE, x[order], condition, own).sum())
     assert loss == pytest.approx(total / 230)
     assert loss == mean_loss(model, RECIPE, split, 256, step_noise())
+
+
+def test_each_class_is_measured_at_all_times():
+    """… though a folder lists one after the other."""
+    model, seen = denoiser(), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[1:3]))
+    split = split_of(90)
+    split.labels = torch.arange(90) // 30
+    mean_loss(model, RECIPE, split, 256, step_noise())
+    ((t, label),) = seen
+    assert sorted((90 * t).int().tolist()) == list(range(90))
+    for own in (t[label == number] for number in range(3)):
+        assert len(own) == 30
+        assert own.min() < 0.2
+        assert own.max() > 0.8
 
 
 def test_the_loss_of_an_image_is_its_error():
