@@ -182,7 +182,7 @@ def test_few_steps_that_draw_worse_are_not_timed(
 
 def test_too_few_images_are_known_before_any_are_drawn(painter, shades, refused):
     message = refused(f"bench sample --run {painter.path} --features {shades.path} --samples 12")
-    assert "--samples 12 are compared with the 8 test images" in message
+    assert "--samples 12 are compared with the 8 validation images" in message
 
 
 def test_quality_takes_a_run_and_a_classifier(refused):

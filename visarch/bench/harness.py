@@ -11,6 +11,8 @@ from torch import Tensor
 from visarch.bench.statistics import Interval, is_quiet, median_interval, ratio_interval
 from visarch.errors import UserError
 
+EXACT, LOW_PRECISION = 1e-4, 0.02
+"""How far outputs may differ in fp32, and where one side computes in bf16."""
 TURN = 0.25
 """Seconds that one turn lasts at least: what takes less is called several times."""
 FEWEST_ROUNDS, MOST_ROUNDS = 6, 101

@@ -7,10 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, Work, agree
 from visarch.bench.peers import huggingface
 from visarch.bench.steps import OurStep, PeerStep, digits, in_eval, unit_images
-from visarch.bench.unet_train import EXACT, LOW_PRECISION
 from visarch.models.config import ResNetConfig
 from visarch.models.resnet import ResNet
 from visarch.training.classifier import ClassifierTrainConfig

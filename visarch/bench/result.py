@@ -124,17 +124,23 @@ def _table(race: Mapping[str, Any]) -> Table:
     title = f"{race['title']}: median of {len(race['ours']['turns'])} rounds"
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("")
-    for heading in (f"{race['unit']}/s", "seconds", "made in", "first call", "ours is", "bar"):
+    for heading in (
+        f"{race['unit']}/s",
+        "seconds",
+        "made in",
+        "first call",
+        "ours is faster by",
+        "bar",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for lap in (race["ours"], *race["peers"]):
-        ratio = _ratio(lap["ratio"]) if "ratio" in lap else ""
         table.add_row(
             lap["name"],
             f"{lap['per_second']:.4g}",
             _interval(lap["seconds"]),
             f"{lap['made_seconds']:.1f} s",
             f"{lap['first_call_seconds']:.2g} s",
-            ratio and f"{ratio} as fast",
+            _ratio(lap["ratio"]) if "ratio" in lap else "",
             "".join(_bars(race, lap)),
         )
     return table

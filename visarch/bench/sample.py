@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from visarch.bench.harness import Agreement, Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, Agreement, Contender, Race, Work, agree
 from visarch.bench.peers import labml
-from visarch.bench.unet_train import EXACT
 from visarch.data import Split
 from visarch.errors import UserError
 from visarch.evaluation.features import measure_features

@@ -11,9 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from visarch.bench.harness import Contender, Race, Work
+from visarch.bench.harness import EXACT, Contender, Race, Work
 from visarch.bench.steps import OurStep
-from visarch.bench.unet_train import EXACT
 from visarch.data import Data, open_data
 from visarch.models.config import ResNetConfig, VAEConfig
 from visarch.models.resnet import ResNet

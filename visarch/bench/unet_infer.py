@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import Contender, Race, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, agree
 from visarch.bench.inference import evaluation
 from visarch.bench.peers import huggingface, labml
-from visarch.bench.unet_train import EXACT, LOW_PRECISION
 from visarch.models.config import UNetConfig
 from visarch.models.unet import Denoiser
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, Work, agree
 from visarch.bench.peers import labml
 from visarch.bench.steps import OurStep, PeerStep, digits, in_eval, unit_images
 from visarch.errors import UserError
@@ -17,8 +17,6 @@ from visarch.models.config import UNetConfig
 from visarch.training.diffusion import DiffusionTrainConfig
 from visarch.training.diffusion_task import DiffusionTask
 
-EXACT, LOW_PRECISION = 1e-4, 0.05
-"""How far outputs may differ in fp32, and where one side computes in bf16."""
 _LEARNING_RATE = 2e-5
 
 
