@@ -30,6 +30,21 @@ FORBIDDEN = {
 MAY_IMPORT_THE_CLI = {"cli", "__main__"}
 
 SLOW = {"torch", "numpy", "matplotlib", "accelerate", "huggingface_hub", "mlxtend", "PIL"}
+NOT_FOR_HELP = SLOW | {"tyro", "typeguard", "rich", "yaml", "asyncio", "importlib.metadata"}
+NOT_FOR_A_STEP = {
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.tensor",
+    "sympy",
+    "matplotlib",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "jinja2",
+    "visarch.describe.networks",
+    "visarch.report",
+    "visarch.training.dry_run",
+}
 
 
 def modules_imported(source: str, package: str) -> Iterator[str]:
@@ -103,19 +118,44 @@ def test_the_reference_owes_nothing_to_torch(path: Path):
     ],
 )
 def test_nothing_slow_is_imported_before_it_is_needed(statement: str):
-    assert not slow_modules_after(statement)
+    assert not SLOW & modules_after(statement)
 
 
-def slow_modules_after(statement: str) -> set[str]:
-    """Which of the slow modules a fresh Python holds after a statement."""
+def test_help_is_read_off_a_list():
+    assert not NOT_FOR_HELP & modules_after("from visarch.cli import main; main(['--help'])")
+
+
+@pytest.mark.parametrize("task", ["vae", "classifier", "diffusion"])
+def test_the_first_step_comes_before_what_it_does_not_need(task: str, tmp_path: Path):
+    """Loading torch's compiler, or sympy, would take as long as all of a short start."""
+    arguments = ["train", task, "--data", "digits", "--steps", "2", "--batch-size", "4"]
+    statement = f"""
+import contextlib
+from visarch.cli import main
+from visarch.training.trainer import Trainer
+def step(self, plain=Trainer.step):
+    plain(self)
+    raise SystemExit
+Trainer.step = step
+with contextlib.suppress(SystemExit):
+    main({[*arguments, "--device", "cpu", "--out", str(tmp_path / "run")]})
+"""
+    loaded = modules_after(statement)
+    assert "visarch.training.trainer" in loaded
+    assert (tmp_path / "run" / "checkpoints").exists()
+    assert not NOT_FOR_A_STEP & loaded
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules that a fresh Python holds after a statement."""
     code = f"{statement}\nimport sys; print(*sys.modules, file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    return SLOW & set(result.stderr.split())
+    return set(result.stderr.split())
 
 
 def test_a_slow_module_is_noticed():
-    assert slow_modules_after("import numpy") == {"numpy"}
+    assert {"numpy"} == SLOW & modules_after("import numpy")
 
 
 @pytest.mark.parametrize("name", visarch.__all__)

@@ -91,6 +91,47 @@ def test_the_weighted_bound_with_the_exact_posterior_is_the_evidence(x: Tensor, 
     assert_equal(measured.importance_bound, model.marginal.log_prob(x[:, 0]))
 
 
+def written_out(model: LinearGaussian, x: Tensor, count: int) -> Tensor:
+    """log (1/K) Σ p(x | z) p(z) / q(z | x) at the same z, one sample at a time."""
+    parts = []
+    for part, draw in batches(x, LATENTS):
+        q = model.encode(part)
+        draw()  # that of the ELBO
+        log_weights = []
+        for _ in range(count):
+            z = q.sample(draw())
+            mean, _ = model.decode(z)
+            joint = distributions.Normal(mean, SIGMA).log_prob(part).sum((1, 2))
+            joint = joint + distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+            log_weights.append(joint - q.log_prob(z))
+        parts.append(torch.stack(log_weights).logsumexp(0) - math.log(count))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("count", [1, 7, 400])
+def test_the_weighted_bound_is_its_formula(x: Tensor, count: int, exact: bool):
+    """However many samples are decoded at once, of full covariances and of diagonal ones."""
+    model = LinearGaussian(exact=exact)
+    measured = model.measure(x, count)
+    assert measured.importance_bound is not None
+    assert_equal(measured.importance_bound, written_out(model, x, count))
+
+
+def test_many_samples_are_decoded_at_once_and_not_too_many():
+    model, sizes = LinearGaussian(), []
+
+    def decode(z: Tensor) -> tuple[Tensor, Tensor]:
+        sizes.append(len(z))
+        return model.decode(z)
+
+    images = model.marginal.sample((8,)).unsqueeze(1)
+    measure_vae(model.encode, decode, batches(images, LATENTS), levels=None, importance_samples=700)
+    assert sum(sizes) == 8 * 701  # batches of 7 and of 1
+    assert len(sizes) <= 10
+    assert max(sizes) <= 1000
+
+
 def test_the_elbo_with_the_exact_posterior_estimates_the_evidence():
     """Its expectation is the evidence; over many images, what the one sample adds averages out."""
     model = LinearGaussian()

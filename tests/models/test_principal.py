@@ -71,7 +71,7 @@ def test_the_linear_vae_has_the_evidence_of_probabilistic_pca(
     posterior = vae.encode(images)
     z = posterior.sample()
     mean, std = vae.decode(z)
-    prior = gaussian_log_likelihood(z, torch.zeros_like(z), torch.ones_like(z), 1)
+    prior = gaussian_log_likelihood(z, torch.zeros_like(z), z.new_ones(()), 1)
     likelihood = gaussian_log_likelihood(images, mean, std, images.ndim - 1)
     weights = likelihood + prior - posterior.log_prob(z)
 

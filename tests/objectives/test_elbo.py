@@ -49,6 +49,19 @@ def test_the_likelihood_of_several_samples(shape: tuple[int, ...], samples: int,
         assert_equal(together[k], gaussian_log_likelihood(x, mean[k], sigma[k], len(shape)))
 
 
+def test_one_sigma_for_all_images():
+    x, mean = draw(2, 5, 2, 3, 4)
+    expected = gaussian_log_likelihood(x, mean, torch.full((5, 1, 1, 1), 0.3).double(), 3)
+    for sigma in (torch.tensor(0.3).double(), torch.full((1, 1, 1, 1), 0.3).double()):
+        assert_equal(gaussian_log_likelihood(x, mean, sigma, 3), expected)
+
+
+def test_a_sigma_that_differs_within_an_image_is_answered():
+    x, mean = draw(2, 5, 2, 3, 4)
+    with pytest.raises(ValueError, match=r"\(5, 1, 3, 1\).*last 3 axes must have size 1"):
+        gaussian_log_likelihood(x, mean, torch.ones(5, 1, 3, 1), 3)
+
+
 @given(shape=SHAPES, batch=st.integers(1, 3))
 def test_the_bound_is_likelihood_less_divergence(shape: tuple[int, ...], batch: int):
     x, mean = draw(2, batch, *shape)

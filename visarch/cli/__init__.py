@@ -111,6 +111,11 @@ VERBS = {
         "prove every box against the literal reference and the lemmas",
         "visarch.cli.verify:Verify",
     ),
+    "bench": Verb(
+        "NAME",
+        "measure how fast this is beside its peers, on this machine",
+        "visarch.cli.bench:Bench",
+    ),
 }
 
 _EXIT_USAGE = 2

@@ -24,7 +24,6 @@ _LUMA = (0.299, 0.587, 0.114)
 _BINS = 256
 
 
-@torch.compiler.disable  # the groups differ in size from step to step
 def rand_augment(x: Tensor, choices: Tensor, signs: Tensor, magnitude: float) -> Tensor:
     """Each image changed by the operations chosen for it, one after the other.
 

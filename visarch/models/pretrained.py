@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,24 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch", license="apache-2
             or has settings that the class does not know.
     """
 
+    def optimize_for_inference(self, **options: Any) -> Any:
+        """A fast copy that gives outputs without gradients; the model itself stays as it is.
+
+        Options: see :func:`visarch.performance.inference.optimize_for_inference`.
+        """
+        # asked for by name: models know nothing of what makes them fast
+        inference = import_module("visarch.performance.inference")
+        return inference.optimize_for_inference(self, **options)
+
+    def settings(self) -> dict[str, Any]:
+        """What ``config.json`` tells: the architecture and what its constructor was given."""
+        config = self._hub_mixin_config
+        given = asdict(config) if is_dataclass(config) else dict(config or {})
+        return {"architecture": type(self).__name__, **given}
+
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        config = self._hub_mixin_config
-        settings = asdict(config) if is_dataclass(config) else dict(config or {})
-        text = json.dumps({"architecture": type(self).__name__, **settings}, indent=2)
+        text = json.dumps(self.settings(), indent=2)
         (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod

@@ -33,15 +33,24 @@ def gaussian_log_likelihood(
     Args:
         x: images.
         mean: g, one or several for each image, as far as the shapes broadcast.
-        sigma: σ, broadcastable to both.
+        sigma: σ of each image, with axes of size 1 in place of the image's; or one for all ().
         num_axes: how many axes at the end make one image; the others are kept.
+
+    Raises:
+        ValueError: if σ differs within an image.
 
     Source: lecture, "Recap: The Gaussian VAE".
     """
-    axes = list(range(-num_axes, 0))
-    error = ((x - mean) / sigma).square()
-    terms = -0.5 * error - sigma.log() - 0.5 * math.log(2 * math.pi)
-    return terms.sum(axes)
+    if any(size != 1 for size in sigma.shape[-num_axes:]):
+        raise ValueError(
+            f"sigma has the shape {tuple(sigma.shape)}: it is one number for each image, so its "
+            f"last {num_axes} axes must have size 1"
+        )
+    error = x - mean
+    num_dims = error.shape[-num_axes:].numel()
+    sigma = sigma.reshape(sigma.shape[:-num_axes])
+    squared = error.square().sum(list(range(-num_axes, 0)))
+    return -0.5 * squared / sigma.square() - num_dims * (sigma.log() + 0.5 * math.log(2 * math.pi))
 
 
 def elbo(

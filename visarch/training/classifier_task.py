@@ -25,6 +25,7 @@ from visarch.evaluation.classification import ClassifierMeasurement
 from visarch.inference.classifier import measure, pictures
 from visarch.models.resnet import ResNet
 from visarch.objectives.classification import cross_entropy, is_correct, smooth_targets
+from visarch.performance.uncompiled import uncompiled
 from visarch.pictures import beside
 from visarch.training.classifier import ClassifierTrainConfig
 from visarch.training.classifier_defaults import kind_of
@@ -76,7 +77,8 @@ class ClassifierTask:
         if config.randaugment:
             choices = noise.integers(len(OPERATIONS), config.randaugment)
             signs = 2 * noise.integers(2, config.randaugment) - 1
-            x = rand_augment(x, choices, signs, config.magnitude or 0.0)
+            # compiled anew for each step's groups, it would never be done
+            x = uncompiled(rand_augment)(x, choices, signs, config.magnitude or 0.0)
         if config.cutout:
             x = cutout(x, noise.uniform(ndim), config.cutout, _GRAY)
         if config.mixup:

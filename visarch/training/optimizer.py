@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from visarch.performance.uncompiled import SGD, AdamW
 from visarch.training.config import TrainConfig
 
 MOMENTUM = 0.9
@@ -54,10 +55,8 @@ def make_optimizer(
     fused = kinds <= set(_FUSED[config.optimizer])
     if config.optimizer == "sgd":
         fused = fused and not sharded  # torch cannot do that
-        return torch.optim.SGD(
-            groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=fused
-        )
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
+        return SGD(groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=fused)
+    return AdamW(groups, lr=config.learning_rate, fused=fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

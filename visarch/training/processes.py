@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from visarch.blocks.normalization import BatchNorm
+from visarch.performance.uncompiled import uncompiled
 from visarch.training.batchnorm import Moments
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -61,7 +62,7 @@ def _dropout(dropout: nn.Module, x: Tensor) -> Tensor:
     return x * mask.chunk(world_size)[rank].clone()  # a view would keep all of it for the gradient
 
 
-@torch.compiler.disable
+@uncompiled
 def _batch_norm(norm: BatchNorm | _BatchNorm, epsilon: float, x: Tensor) -> Tensor:
     """Batch norm with μ and σ of the whole batch, which also enter the moving averages."""
     if not norm.training:

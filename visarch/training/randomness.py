@@ -12,6 +12,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from visarch.performance.uncompiled import uncompiled
+
 
 def derive_seed(*path: int | str) -> int:
     """A seed for the place that `path` names; different places get unrelated seeds.
@@ -108,7 +110,7 @@ class StepNoise:
         seed = derive_seed("fork", self.seed, self.step, number)
         return StepNoise(seed, 0, batch_size, device=self.device)
 
-    @torch.compiler.disable
+    @uncompiled
     def _draw(
         self,
         shape: tuple[int, ...],

@@ -86,15 +86,21 @@ class Trainer:
             self._blueprint = Blueprint(self.model)
             share_batch(self.model)
         self._plain_objective = Objective(task, self.model)
-        if accelerator.is_fsdp2:  # elsewhere Accelerate does that
+        # for nothing but autocast Accelerate would load torch's sharded tensors, and sympy for them
+        alone = accelerator.num_processes == 1 and not config.compile
+        if accelerator.is_fsdp2 or alone:  # elsewhere Accelerate does that
             autocast = accelerator.autocast()
             self._plain_objective.forward = autocast(self._plain_objective.forward)  # type: ignore[method-assign]
-        else:  # FSDP takes contiguous weights alone
+        if not accelerator.is_fsdp2:  # which takes contiguous weights alone
             arrange_weights(self.model, self.memory_format.value)
         self._plain_optimizer = make_optimizer(self.model, config, sharded=accelerator.is_fsdp2)
-        self.objective, self.optimizer = accelerator.prepare(
-            self._plain_objective, self._plain_optimizer
-        )
+        if alone:
+            self.objective = self._plain_objective
+            self.optimizer = accelerator.prepare(self._plain_optimizer)
+        else:
+            self.objective, self.optimizer = accelerator.prepare(
+                self._plain_objective, self._plain_optimizer
+            )
         self.ema = PowerEma(self.model, config.ema, self._copy) if config.ema else None
         self.snapshot = BufferSnapshot(self.model)
         self.guard = Guard(config.max_bad_steps)
@@ -133,7 +139,7 @@ class Trainer:
         self.snapshot.take()
         loss, terms = self.objective(*self._inputs())
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self._parameters, self.config.clip or math.inf)
+        norm = self._clip()
         values = self._fetch({"loss": loss, "gradient_norm": whole(norm), **terms})
         values["learning_rate"] = rate
 
@@ -287,6 +293,14 @@ class Trainer:
         else:
             indices = batch_indices(self.config.seed, step, len(self.split), size)
         return indices.chunk(self._num_processes)[self.accelerator.process_index]
+
+    def _clip(self) -> Tensor:
+        """Scale gradients down where their norm is too large; returns the norm."""
+        largest = self.config.clip or math.inf
+        if self.accelerator.is_fsdp2:
+            return self.accelerator.clip_grad_norm_(self._parameters, largest)
+        self.accelerator.unscale_gradients()  # of fp16
+        return nn.utils.clip_grad_norm_(self._parameters, largest)
 
     def _fetch(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars from the device, all in one transfer: the one moment a step waits for it."""

@@ -1,0 +1,166 @@
+"""Convolutions and linear layers whose weights lie in memory as oneDNN's kernels read them.
+
+PyTorch's own layers keep their weights in the order of a state dict, and oneDNN brings them into
+that of its kernels anew in every call; a bias, an activation or a sum is a pass of its own. Here
+weights are laid out once for each shape of input, and all of that is part of the one operation. The
+operators are those that PyTorch's compiler emits for frozen weights; called by themselves they need
+no compiler.
+"""
+
+from collections.abc import Hashable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from visarch.blocks.convolution import Conv, SameConv, TransConv
+
+_ops = torch.ops.mkldnn
+_convolution = _ops._convolution_pointwise.default
+_convolution_with_sum = _ops._convolution_pointwise.binary
+_transposed_convolution = _ops._convolution_transpose_pointwise.default
+_linear = _ops._linear_pointwise.default
+
+_NO_DILATION, _NO_GROUPS = [1, 1], 1
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether PyTorch was built with oneDNN, and computes with it on such a device."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+class _Packed(nn.Module):
+    """Weights in one precision, laid out for each shape that came by, and a bias or none.
+
+    Nearly all shapes ask for the same layout, which is kept once. A copy or a pickle holds the
+    plain weights, and lays them out again when it is used.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
+        super().__init__()
+        self.precision = precision
+        self.bias = None if bias is None else bias.detach().to(precision)
+        self._plain: Tensor | None = weight.detach().to(precision)
+        self._layouts: dict[Hashable, Tensor] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights as a plain tensor."""
+        plain = self._plain
+        return self._take_back(next(iter(self._layouts.values()))) if plain is None else plain
+
+    def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
+        """The weights as the kernel reads them that takes inputs of this shape."""
+        raise NotImplementedError
+
+    def _take_back(self, layout: Tensor) -> Tensor:
+        """The plain weights of such a layout."""
+        return layout.to_dense()
+
+    def _add_layout(self, shape: Hashable) -> Tensor:
+        layout = self._lay_out(self.weight, shape)
+        description = _ops._get_mkldnn_serialized_md(layout)
+        for known in self._layouts.values():
+            if torch.equal(_ops._get_mkldnn_serialized_md(known), description):
+                layout = known
+        self._layouts[shape] = layout
+        self._plain = None
+        return layout
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plain": self.weight, "_layouts": {}}
+
+
+class PackedConv(_Packed):
+    """y = activation(Conv(x) + added), in channels_last, for a :class:`visarch.Conv` in 2-d.
+
+    Shapes: x (b, C, H, W), added (b, C', H', W') or (b, C', 1, 1) → (b, C', H', W').
+    """
+
+    def __init__(
+        self, conv: Conv, precision: torch.dtype, *, activation: Literal["relu"] | None = None
+    ) -> None:
+        super().__init__(conv.weight, conv.bias, precision)
+        self.stride, self.padding = [conv.stride] * 2, [conv.padding] * 2
+        self.activation = activation
+        self.edges: list[int] | None = None
+        if isinstance(conv, SameConv) and conv.kernel_size % 2 == 0:
+            # the last row of what symmetric padding gives is never computed
+            self.edges, self.padding = [conv.padding, conv.padding - 1] * 2, [0, 0]
+        self.window: int | None = None
+        if precision == torch.bfloat16 and conv.stride > 1 and conv.kernel_size > 1:
+            # oneDNN 3.12 goes wrong on AMX where the output is one column wide (one cause is mended
+            # in its pull request 5494): images narrower than this are made wider
+            self.window = conv.kernel_size + conv.stride - 2 * self.padding[1]
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        if x.dtype != self.precision:
+            x = x.to(self.precision)
+        if self.edges is not None:
+            x = functional.pad(x, self.edges)
+        is_narrow = self.window is not None and x.shape[3] < self.window
+        if is_narrow:
+            x = functional.pad(x, [0, self.stride[1]])
+        weight = self._layouts.get(x.shape)
+        if weight is None:
+            weight = self._add_layout(x.shape)
+        geometry = self.padding, self.stride, _NO_DILATION, _NO_GROUPS
+        if added is not None:
+            assert not is_narrow
+            return _convolution_with_sum(
+                x, added, weight, self.bias, *geometry, "add", None, self.activation, [], ""
+            )
+        y = _convolution(x, weight, self.bias, *geometry, self.activation or "none", [], "")
+        return y[..., :1].contiguous(memory_format=torch.channels_last) if is_narrow else y
+
+    def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
+        return _ops._reorder_convolution_weight(
+            weight, self.padding, self.stride, _NO_DILATION, _NO_GROUPS, list(shape)
+        )
+
+
+class PackedTransConv(_Packed):
+    """y = TransConv(x), in channels_last, for a :class:`visarch.TransConv` in 2-d.
+
+    Shapes: (b, C, H, W) → (b, C', H', W').
+    """
+
+    def __init__(self, conv: TransConv, precision: torch.dtype) -> None:
+        super().__init__(conv.weight, conv.bias, precision)
+        self.stride, self.padding = [conv.stride] * 2, [conv.padding] * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self._layouts.get(x.shape)
+        if weight is None:
+            weight = self._add_layout(x.shape)
+        return _transposed_convolution(
+            x, weight, self.bias, self.padding, [0, 0], self.stride, [1, 1], 1, "none", [], ""
+        )
+
+    def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
+        return _ops._reorder_convolution_transpose_weight(
+            weight, self.padding, [0, 0], self.stride, [1, 1], 1, list(shape)
+        )
+
+    def _take_back(self, layout: Tensor) -> Tensor:
+        return layout.to_dense().transpose(0, 1).contiguous()  # (C', C, …) → (C, C', …)
+
+
+class PackedLinear(_Packed):
+    """y = x Wᵀ + b, for ``nn.Linear``. Shapes: (…, n) → (…, m)."""
+
+    def __init__(self, linear: nn.Linear, precision: torch.dtype) -> None:
+        super().__init__(linear.weight, linear.bias, precision)
+
+    def forward(self, x: Tensor) -> Tensor:
+        num_rows = x.numel() // x.shape[-1]
+        weight = self._layouts.get(num_rows)
+        if weight is None:
+            weight = self._add_layout(num_rows)
+        return _linear(x, weight, self.bias, "none", [], "")
+
+    def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
+        return _ops._reorder_linear_weight(weight, shape)
