@@ -225,7 +225,7 @@ def test_what_cannot_be_is_refused(tmp_path):
     model = VARIANTS["resnet-features-only"].make()
     with pytest.raises(ValueError, match=r"Linear was given.*ResNet, UNet, Denoiser, GaussianVAE"):
         optimize_for_inference(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"'fp16'.*auto, fp32 or bf16"):
+    with pytest.raises(ValueError, match=r"'fp16'.*auto, fp32, bf16 or int8"):
         optimize_for_inference(model, "fp16")  # type: ignore[arg-type]
     fast = model.optimize_for_inference(precision="fp32")
     assert not fast.eval().training

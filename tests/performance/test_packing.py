@@ -70,7 +70,7 @@ def test_a_packed_convolution(
 ):
     assume(stride == 1 or added is None)
     conv = SameConv(channels, out_channels, kernel_size, stride=stride, bias=bias)
-    packed = PackedConv(conv, precision, activation="relu" if relu else None)
+    packed = PackedConv(conv.to(precision), activation="relu" if relu else None)
     x = torch.randn(batch, channels, height, width)
     weights = {name: rounded(tensor, precision) for name, tensor in conv.named_parameters()}
     expected = torch.func.functional_call(conv.double(), weights, rounded(x, precision))
@@ -89,9 +89,8 @@ def test_a_packed_convolution(
 @torch.no_grad()
 def test_tall_images_with_a_stride(kernel_size: int, width: int):
     conv = SameConv(8, 16, kernel_size, stride=2)
-    packed = PackedConv(conv, torch.bfloat16)
+    packed = PackedConv(conv.bfloat16())
     x = torch.randn(2, 8, 17, width).bfloat16()
-    conv.weight.copy_(conv.weight.bfloat16())
     actual = packed(x)
     assert_near(actual, conv.double()(x.double()))
     assert is_channels_last(actual)
@@ -100,7 +99,7 @@ def test_tall_images_with_a_stride(kernel_size: int, width: int):
 @pytest.mark.parametrize("precision", TOLERANCES)
 @torch.no_grad()
 def test_it_gives_channels_last_whatever_it_is_given(precision: torch.dtype):
-    packed = PackedConv(Conv(4, 6, 3, padding=1), precision)
+    packed = PackedConv(Conv(4, 6, 3, padding=1).to(precision))
     x = torch.randn(2, 4, 5, 5)
     first = packed(x)
     second = packed(x.to(memory_format=torch.channels_last))
@@ -124,7 +123,7 @@ def test_a_packed_transposed_convolution(
 ):
     kernel_size, stride, padding = geometry
     conv = TransConv(channels, out_channels, kernel_size, stride=stride, padding=padding)
-    packed = PackedTransConv(conv, precision)
+    packed = PackedTransConv(conv.to(precision))
     x = torch.randn(batch, channels, height, width).to(precision)
     expected = functional.conv_transpose2d(
         x.double(),
@@ -140,7 +139,7 @@ def test_a_packed_transposed_convolution(
 @torch.no_grad()
 def test_a_packed_linear_layer(precision, rows, inputs, outputs):
     linear = nn.Linear(inputs, outputs)
-    packed = PackedLinear(linear, precision)
+    packed = PackedLinear(linear.to(precision))
     x = torch.randn(rows, inputs).to(precision)
     expected = functional.linear(
         x.double(), rounded(linear.weight, precision), rounded(linear.bias, precision)
@@ -150,8 +149,8 @@ def test_a_packed_linear_layer(precision, rows, inputs, outputs):
 
 
 LAYERS = {
-    "convolution": (lambda: PackedConv(Conv(64, 64, 3, padding=1), torch.bfloat16), (64,)),
-    "transposed": (lambda: PackedTransConv(TransConv(8, 8, 3, padding=1), torch.bfloat16), (8,)),
+    "convolution": (lambda: PackedConv(Conv(64, 64, 3, padding=1).bfloat16()), (64,)),
+    "transposed": (lambda: PackedTransConv(TransConv(8, 8, 3, padding=1).bfloat16()), (8,)),
 }
 
 
@@ -172,7 +171,7 @@ def test_after_images_of_another_shape_the_weights_are_the_same(make, channels):
 
 @torch.no_grad()
 def test_a_layout_that_several_shapes_share_is_kept_once():
-    packed = PackedConv(Conv(64, 64, 1), torch.bfloat16)
+    packed = PackedConv(Conv(64, 64, 1).bfloat16())
     for batch in (1, 2, 3):
         packed(torch.randn(batch, 64, 8, 8))
     assert len(packed._layouts) == 3
@@ -182,7 +181,7 @@ def test_a_layout_that_several_shapes_share_is_kept_once():
 @pytest.mark.parametrize("used", [False, True])
 @torch.no_grad()
 def test_copies_and_pickles_compute_the_same(used: bool):
-    packed = PackedConv(Conv(4, 6, 3), torch.float32, activation="relu")
+    packed = PackedConv(Conv(4, 6, 3), activation="relu")
     x = torch.randn(2, 4, 5, 5)
     if used:
         packed(x)

@@ -7,7 +7,7 @@ convolution to the last. Networks of signals and volumes, and all of them on oth
 their own layers, with BatchNorm folded and under autocast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +24,19 @@ from visarch.performance import choices
 from visarch.performance.folding import fold_batch_norms
 from visarch.performance.packed_blocks import own_tensors, pack
 from visarch.performance.packing import can_pack
+from visarch.performance.quantization import Grid, Ranges, can_quantize, observe, quantize
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
+"""of the weights that a copy is made from"""
+
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
-def optimize_for_inference(model: nn.Module, precision: Precision = "auto") -> "Inference":
+def optimize_for_inference(
+    model: nn.Module, precision: Precision = "auto", *, calibration: Tensor | None = None
+) -> "Inference":
     """A copy of a model for fast inference on its device; the model itself stays as it is.
 
     The copy has the methods of the model (``features``, ``encode``, …); its outputs are float32
@@ -40,45 +45,66 @@ def optimize_for_inference(model: nn.Module, precision: Precision = "auto") -> "
 
     Args:
         model: a ResNet, UNet, Denoiser or GaussianVAE.
-        precision: of the heavy operations; "auto" is bf16 where the device has units for it.
+        precision: of the heavy operations. "auto" is bf16 where the device has units for it, else
+            fp32; "int8" is for a ResNet of images on a CPU with units for it.
+        calibration: for int8, some dozens or hundreds of images like those that will come, which
+            tell how large activations grow.
 
     Raises:
-        ValueError: for another model or precision.
+        ValueError: for another model, or a precision that it or the device cannot have.
     """
-    chosen = choose_precision(model, precision)
-    return freeze(fold_batch_norms(model), chosen)
+    chosen = choose_precision(model, precision, calibration)
+    folded = fold_batch_norms(model)
+    if calibration is None:
+        return freeze(folded, chosen)
+    assert isinstance(folded, ResNet)
+    return freeze(folded, chosen, observe(folded, calibration))
 
 
-def choose_precision(model: nn.Module, precision: Precision) -> str:
-    """fp32 or bf16 for a model that can be made fast.
+def choose_precision(model: nn.Module, precision: Precision, calibration: Tensor | None) -> str:
+    """fp32, bf16 or int8 for a model that can be made fast.
 
     Raises:
-        ValueError: for another model or precision.
+        ValueError: as :func:`optimize_for_inference`.
     """
     if isinstance(model, Inference) or architecture(model) is None:
         raise ValueError(
             f"{type(model).__name__} was given: what can be made fast for inference is a "
             f"{', '.join(kind.__name__ for kind in _FAST_FORMS)}"
         )
+    device = next(model.parameters()).device
+    if precision not in ("auto", *DTYPES):
+        raise ValueError(f"precision is {precision!r}: it must be auto, fp32, bf16 or int8")
+    if (precision == "int8") != (calibration is not None):
+        raise ValueError(
+            f"precision is {precision!r} and calibration is "
+            f"{'missing' if calibration is None else 'given'}: int8 takes images to calibrate it "
+            "with, and it alone"
+        )
+    if precision == "int8" and not (_packs(model, device) and isinstance(model, ResNet)):
+        raise ValueError("int8 is for a ResNet of images on a CPU: take bf16 or fp32")
+    if precision == "int8" and not can_quantize():
+        raise ValueError("this processor has no units for int8: take fp32")
     if precision == "auto":
-        device = next(model.parameters()).device
         return choices.precision(device, low_precision=True).value
-    if precision not in DTYPES:
-        raise ValueError(f"precision is {precision!r}: it must be auto, fp32 or bf16")
     return precision
 
 
-def freeze(folded: nn.Module, precision: str) -> "Inference":
+def freeze(folded: nn.Module, precision: str, ranges: Ranges | None = None) -> "Inference":
     """Make a model whose BatchNorms are folded into its fast form, in place.
 
-    Its tensors may be shared with another model: it takes copies.
+    Its tensors may be shared with another model: it takes copies. With ``ranges`` it computes in
+    integers.
     """
     device = next(folded.parameters()).device
-    own_tensors(folded, DTYPES[precision])
-    is_packed = can_pack(device) and folded.config.ndim == 2
+    is_packed = _packs(folded, device)
     layout = choices.memory_format(folded, device, precision).value
-    if is_packed:
-        pack(folded, DTYPES[precision])
+    own_tensors(folded, DTYPES[precision])
+    if ranges is not None:
+        assert isinstance(folded, ResNet)
+        folded.grids = quantize(folded, ranges)  # type: ignore[assignment]
+    elif is_packed:
+        pack(folded)
     else:
         choices.arrange_weights(folded, layout)
         if isinstance(folded, ResNet):
@@ -90,6 +116,12 @@ def freeze(folded: nn.Module, precision: str) -> "Inference":
             part.precision, part.is_packed, part.memory_format = precision, is_packed, layout  # type: ignore[assignment]
     assert isinstance(folded, Inference)
     return folded
+
+
+def _packs(model: nn.Module, device: torch.device) -> bool:
+    """Whether packed layers can take the place of its own."""
+    config: Any = model.config
+    return can_pack(device) and config.ndim == 2
 
 
 class Inference(nn.Module):
@@ -121,7 +153,7 @@ class Inference(nn.Module):
 
     def _compute(self, network: Callable[..., Any], *inputs: Tensor) -> Any:
         """What a part of the network gives; its outputs become ordinary tensors in float32."""
-        autocast = self.precision != "fp32" and not self.is_packed
+        autocast = self.precision == "bf16" and not self.is_packed
         device = inputs[0].device.type
         with (
             torch.inference_mode(),
@@ -136,25 +168,38 @@ class Inference(nn.Module):
 
 
 class InferenceResNet(Inference, ResNet):
-    """ResNet whose ``conv`` has BatchNorm and ReLU in it."""
+    """ResNet whose ``conv`` has BatchNorm and ReLU in it, and which may compute in integers."""
+
+    grids: Mapping[str, Grid] = {}
+    """of the steps that are integers"""
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        return self._compute(self._stages, x)
+        return self._compute(
+            lambda x: {name: self._numbers(name, z) for name, z in self._steps(x)}, x
+        )
 
     def features(self, x: Tensor) -> Tensor:
-        return self._compute(lambda x: self._stages(x)["y"], x)
+        def last(x: Tensor) -> Tensor:
+            for step in self._steps(x):
+                name, z = step
+            return self._numbers(name, z)
 
-    def _stages(self, x: Tensor) -> dict[str, Tensor]:
+        return self._compute(last, x)
+
+    def _steps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """As ``ResNet.stages``, one after another: the next may be written where the last was."""
         check_input("ResNet", x, self.config.in_channels, self.config.ndim)
         z = self.conv(x)
         if self.config.stem == "large":
             z = _MAX_POOL[self.config.ndim](z, kernel_size=3, stride=2, padding=1)
-        steps = {"z": z}
+        yield "z", z
         for index, stack in enumerate(self.stacks, start=1):
             z = stack(z)
-            steps[f"z{index}"] = z
-        steps["y"] = z.flatten(2).mean(2, dtype=torch.float32)
-        return steps
+            yield f"z{index}", z
+        yield "y", z.flatten(2).mean(2, dtype=torch.float32)
+
+    def _numbers(self, name: str, z: Tensor) -> Tensor:
+        return self.grids[name].numbers(z) if name in self.grids else z
 
 
 class InferenceUNet(Inference, UNet):

@@ -43,7 +43,7 @@ def save_package(model: Any, path: str | Path, precision: Precision = "auto") ->
     Raises:
         ValueError: as :func:`visarch.performance.inference.optimize_for_inference`.
     """
-    chosen = choose_precision(model, precision)
+    chosen = choose_precision(model, precision, None)
     folded = fold_batch_norms(model)
     own_tensors(folded, DTYPES[chosen])
     kind = architecture(model)

@@ -42,30 +42,30 @@ def own_tensors(model: nn.Module, precision: torch.dtype) -> None:
             setattr(module, name, buffer.to(dtype, copy=True))
 
 
-def pack(module: nn.Module, precision: torch.dtype) -> None:
+def pack(module: nn.Module) -> None:
     """Put packed blocks and layers in the place of the heavy ones, BatchNorms folded before."""
     if isinstance(module, ResNet):
-        module.conv = PackedConv(module.conv, precision, activation="relu")  # type: ignore[assignment]
+        module.conv = PackedConv(module.conv, activation="relu")  # type: ignore[assignment]
     for name, child in module.named_children():
-        packed = _packed(child, precision)
+        packed = _packed(child)
         if packed is None:
-            pack(child, precision)
+            pack(child)
         else:
             setattr(module, name, packed)
 
 
-def _packed(module: nn.Module, precision: torch.dtype) -> nn.Module | None:
+def _packed(module: nn.Module) -> nn.Module | None:
     """What takes the place of a module, if it is one of those below."""
     if isinstance(module, ResidualBlock | BottleneckBlock):
-        return PackedResidual(module, precision)
+        return PackedResidual(module)
     if isinstance(module, ResBlockU):
-        return PackedResBlockU(module, precision)
+        return PackedResBlockU(module)
     if isinstance(module, Attn):
-        return PackedAttn(module, precision)
+        return PackedAttn(module)
     if isinstance(module, Conv):
-        return PackedConv(module, precision)
+        return PackedConv(module)
     if isinstance(module, TransConv):
-        return PackedTransConv(module, precision)
+        return PackedTransConv(module)
     return None
 
 
@@ -75,13 +75,13 @@ class PackedResidual(nn.Module):
     The last of them adds the shortcut and takes the ReLU. Shapes: (b, C, H, W) → (b, C', H', W').
     """
 
-    def __init__(self, block: ResidualBlock | BottleneckBlock, precision: torch.dtype) -> None:
+    def __init__(self, block: ResidualBlock | BottleneckBlock) -> None:
         super().__init__()
         own = [module for module in block.children() if isinstance(module, Conv)]
-        *first, last = (PackedConv(conv, precision, activation="relu") for conv in own)
+        *first, last = (PackedConv(conv, activation="relu") for conv in own)
         self.first, self.last = nn.Sequential(*first), last
-        self.shortcut = _packed_shortcut(block.shortcut, precision)
-        self.precision = precision
+        self.shortcut = _packed_shortcut(block.shortcut)
+        self.precision = last.precision
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.precision, memory_format=torch.channels_last)
@@ -94,13 +94,13 @@ class PackedResBlockU(nn.Module):
     Shapes: (b, C, H, W), (b, d) → (b, C', H, W).
     """
 
-    def __init__(self, block: ResBlockU, precision: torch.dtype) -> None:
+    def __init__(self, block: ResBlockU) -> None:
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.conv1 = PackedConv(block.conv1, precision)
-        self.conv2 = PackedConv(block.conv2, precision)
-        self.context = PackedLinear(block.context, precision)
-        self.shortcut = _packed_shortcut(block.shortcut, precision)
+        self.conv1 = PackedConv(block.conv1)
+        self.conv2 = PackedConv(block.conv2)
+        self.context = PackedLinear(block.context)
+        self.shortcut = _packed_shortcut(block.shortcut)
 
     def forward(self, x: Tensor, activated: Tensor) -> Tensor:
         context = self.context(activated)[:, :, None, None]
@@ -112,10 +112,10 @@ class PackedResBlockU(nn.Module):
 class PackedAttn(nn.Module):
     """Attn on packed layers. Shapes: (b, C, H, W) → (b, C, H, W), in channels_last."""
 
-    def __init__(self, attn: Attn, precision: torch.dtype) -> None:
+    def __init__(self, attn: Attn) -> None:
         super().__init__()
-        self.projection = PackedLinear(attn.projection, precision)
-        self.output = PackedLinear(attn.output, precision)
+        self.projection = PackedLinear(attn.projection)
+        self.output = PackedLinear(attn.output)
         self.heads = 3, attn.num_heads, attn.head_dim
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def norm_swish(norm: GroupNorm, x: Tensor) -> Tensor:
     return functional.silu(y, inplace=True)
 
 
-def _packed_shortcut(shortcut: nn.Module, precision: torch.dtype) -> PackedConv | None:
+def _packed_shortcut(shortcut: nn.Module) -> PackedConv | None:
     """The convolution of a shortcut that has one."""
     convs = [module for module in shortcut.modules() if isinstance(module, Conv)]
-    return PackedConv(convs[0], precision) if convs else None
+    return PackedConv(convs[0]) if convs else None

@@ -30,20 +30,21 @@ def can_pack(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
-class _Packed(nn.Module):
-    """Weights in one precision, laid out for each shape that came by, and a bias or none.
+class Packed(nn.Module):
+    """Weights of a layer, laid out for each shape of input that came by, and a bias or none.
 
-    Nearly all shapes ask for the same layout, which is kept once. A copy or a pickle holds the
-    plain weights, and lays them out again when it is used.
+    The layer computes in the precision of its weights. Nearly all shapes ask for the same layout,
+    which is kept once. A copy or a pickle holds the plain weights, and lays them out again when it
+    is used.
     """
 
     bias: Tensor | None
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.precision = precision
-        self.bias = None if bias is None else bias.detach().to(precision)
-        self._plain: Tensor | None = weight.detach().to(precision)
+        self.precision = weight.dtype
+        self.bias = None if bias is None else bias.detach()
+        self._plain: Tensor | None = weight.detach()
         self._layouts: dict[Hashable, Tensor] = {}
 
     @property
@@ -74,16 +75,14 @@ class _Packed(nn.Module):
         return {**self.__dict__, "_plain": self.weight, "_layouts": {}}
 
 
-class PackedConv(_Packed):
+class PackedConv(Packed):
     """y = activation(Conv(x) + added), in channels_last, for a :class:`visarch.Conv` in 2-d.
 
     Shapes: x (b, C, H, W), added (b, C', H', W') or (b, C', 1, 1) → (b, C', H', W').
     """
 
-    def __init__(
-        self, conv: Conv, precision: torch.dtype, *, activation: Literal["relu"] | None = None
-    ) -> None:
-        super().__init__(conv.weight, conv.bias, precision)
+    def __init__(self, conv: Conv, *, activation: Literal["relu"] | None = None) -> None:
+        super().__init__(conv.weight, conv.bias)
         self.stride, self.padding = [conv.stride] * 2, [conv.padding] * 2
         self.activation = activation
         self.edges: list[int] | None = None
@@ -91,7 +90,7 @@ class PackedConv(_Packed):
             # the last row of what symmetric padding gives is never computed
             self.edges, self.padding = [conv.padding, conv.padding - 1] * 2, [0, 0]
         self.window: int | None = None
-        if precision == torch.bfloat16 and conv.stride > 1 and conv.kernel_size > 1:
+        if self.precision == torch.bfloat16 and conv.stride > 1 and conv.kernel_size > 1:
             # oneDNN 3.12 goes wrong on AMX where the output is one column wide (one cause is mended
             # in its pull request 5494): images narrower than this are made wider
             self.window = conv.kernel_size + conv.stride - 2 * self.padding[1]
@@ -122,14 +121,14 @@ class PackedConv(_Packed):
         )
 
 
-class PackedTransConv(_Packed):
+class PackedTransConv(Packed):
     """y = TransConv(x), in channels_last, for a :class:`visarch.TransConv` in 2-d.
 
     Shapes: (b, C, H, W) → (b, C', H', W').
     """
 
-    def __init__(self, conv: TransConv, precision: torch.dtype) -> None:
-        super().__init__(conv.weight, conv.bias, precision)
+    def __init__(self, conv: TransConv) -> None:
+        super().__init__(conv.weight, conv.bias)
         self.stride, self.padding = [conv.stride] * 2, [conv.padding] * 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,11 +148,11 @@ class PackedTransConv(_Packed):
         return layout.to_dense().transpose(0, 1).contiguous()  # (C', C, …) → (C, C', …)
 
 
-class PackedLinear(_Packed):
+class PackedLinear(Packed):
     """y = x Wᵀ + b, for ``nn.Linear``. Shapes: (…, n) → (…, m)."""
 
-    def __init__(self, linear: nn.Linear, precision: torch.dtype) -> None:
-        super().__init__(linear.weight, linear.bias, precision)
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.weight, linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         num_rows = x.numel() // x.shape[-1]
