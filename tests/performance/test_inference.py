@@ -12,7 +12,16 @@ from torch.utils import _pytree as pytree
 
 from tests.models.variants import KINDS, VARIANTS, Variant
 from tests.models.weights import randomize
-from visarch import Conv, ResNet, ResNetConfig, TransConv, UNet, UNetConfig
+from visarch import (
+    Conv,
+    GaussianVAE,
+    ResNet,
+    ResNetConfig,
+    TransConv,
+    UNet,
+    UNetConfig,
+    VAEConfig,
+)
 from visarch.data.digits import open_digits
 from visarch.performance import choices, inference
 from visarch.performance.inference import optimize_for_inference
@@ -44,6 +53,44 @@ def test_in_fp32_it_gives_what_the_model_gives(variant: Variant, batch: int):
     model = randomize(variant.make())
     fast = optimize_for_inference(model, "fp32")
     assert worst_error(fast, model, variant.inputs(batch)) <= 1e-5
+
+
+@packs
+@pytest.mark.parametrize(
+    ("latent_dim", "sizes", "expected"),
+    [
+        (8, {"image_shape": (1, 12, 12), "patch_size": 2, "channels": 4}, ("matrix", 6)),
+        (40, {"image_shape": (1, 12, 12), "patch_size": 2, "channels": 4}, ("convolution", 6)),
+        (8, {"image_shape": (3, 9, 14), "patch_size": 4, "channels": 4}, ("matrix", 1)),
+        (8, {"image_shape": (2, 7, 11), "patch_size": 1, "channels": 4}, ("matrix", 11)),
+        (8, {"image_shape": (1, 7, 11), "patch_size": 4, "kernel_size": 2}, ("matrix", 3)),
+        (8, {"image_shape": (1, 7, 11), "patch_size": 4, "block": "bottleneck"}, (None, 3)),
+        (8, {"image_shape": (1, 7, 11), "patch_size": 4, "depth": 0}, (None, 3)),
+    ],
+)
+@pytest.mark.parametrize("sigma", ["constant", "learned", "predicted"])
+def test_a_vae_decodes_in_as_few_products_as_it_can(
+    latent_dim: int, sizes: dict, expected: tuple[str | None, int], sigma: str
+):
+    """conv1 ∘ f_in as one matrix where that is smaller, and f_mean of a whole row at once."""
+    model = randomize(GaussianVAE(VAEConfig(latent_dim=latent_dim, sigma=sigma, **sizes)))
+    fast = optimize_for_inference(model, "fp32")
+    z = torch.randn(5, latent_dim)
+    with torch.no_grad():
+        for ours, theirs in zip(fast.decode(z), model.decode(z), strict=True):
+            assert ours.shape == theirs.shape
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    form, group = expected
+    assert (fast.decoder.conv1 is not None) == (form == "matrix")
+    assert fast.decoder.group == group
+    with pytest.raises(ValueError, match=f"takes .batch, {latent_dim}"):
+        fast.decode(z[:, 1:])
+
+
+def test_making_it_draws_no_random_numbers():
+    model, state = GaussianVAE(VAEConfig(latent_dim=4)), torch.get_rng_state()
+    optimize_for_inference(model)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @every_variant

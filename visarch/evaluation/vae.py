@@ -5,44 +5,23 @@ All bounds are in nats for each image and include every constant of the densitie
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import log, pi
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from visarch.evaluation.importance import Decode, Draw, Posterior, importance_bound
 from visarch.evaluation.intervals import standard_error
-from visarch.objectives.elbo import (
-    bits_per_dim,
-    elbo,
-    gaussian_log_likelihood,
-    importance_weighted_bound,
-)
+from visarch.objectives.elbo import bits_per_dim, elbo
 
 ACTIVE = 0.01
 """Variance of a latent's posterior mean over the images above which it counts as active (Burda et
 al. 2016, section 5.2)."""
 
-_DECODED_AT_ONCE = 1000
-"""Latents, whatever images they are of."""
-
-
-class Posterior(Protocol):
-    """What is asked of q(z | x)."""
-
-    @property
-    def mean(self) -> Tensor: ...
-    def sample(self, noise: Tensor | None = None) -> Tensor: ...
-    def log_prob(self, z: Tensor) -> Tensor: ...
-    def kl(self) -> Tensor: ...
-    def kl_per_dimension(self) -> Tensor: ...
-
 
 Encode = Callable[[Tensor], Posterior]
-Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
-Draw = Callable[[], Tensor]
 Batches = Iterable[tuple[Tensor, Draw]]
-"""Images (b, C, *spatial), and what draws standard normal noise (b, Z) for them."""
+"""Images (b, C, *spatial), and what draws standard normal noise (b, Z) for them: draw 0 is the
+ELBO's, those from 1 are the importance samples'."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +115,8 @@ def measure_vae(
     *,
     levels: int | None,
     importance_samples: int = 0,
+    decode_many: Decode | None = None,
+    at_once: int = 256,
 ) -> VAEMeasurement:
     """Measure a VAE on images, by one posterior sample each, or by K for the tighter bound.
 
@@ -145,6 +126,8 @@ def measure_vae(
         batches: the images, dequantized if they have levels, and their noise.
         levels: values a pixel can have, to count bits of the discrete image.
         importance_samples: K of the importance-weighted bound; 0 leaves it out.
+        decode_many: decodes the K samples faster and less exactly, which does not bias the bound.
+        at_once: how many of them are decoded in one call, or those of one sample of each image.
 
     Raises:
         ValueError: if there are no images.
@@ -156,10 +139,20 @@ def measure_vae(
     for x, draw in batches:
         shape = x.shape[1:]
         posterior = encode(x)
-        mean, sigma = decode(posterior.sample(draw()))
+        mean, sigma = decode(posterior.sample(draw(0)))
         terms = elbo(x, mean, sigma, posterior.kl())
         error = (x - mean).square().flatten(1).mean(1)
-        weights = _importance_bound(x, posterior, decode, draw, importance_samples)
+        weights = torch.empty_like(terms.kl)
+        if importance_samples:
+            weights = importance_bound(
+                x,
+                posterior,
+                decode,
+                draw,
+                importance_samples,
+                decode_many=decode_many,
+                at_once=at_once,
+            )
         per_dimension = posterior.kl_per_dimension()
         parts.append((*terms, error, sigma.flatten(1).mean(1), per_dimension, weights))
         means.append(posterior.mean)
@@ -196,25 +189,3 @@ def collapse_warning(kl: float, active_units: int, latent_dim: int) -> str | Non
         "reconstruction weigh more at first (--kl-warmup-steps 1000), hold σ small "
         "(--sigma constant --initial-sigma 0.05), or train for longer."
     )
-
-
-def _importance_bound(
-    x: Tensor, posterior: Posterior, decode: Decode, draw: Draw, count: int
-) -> Tensor:
-    """The importance-weighted bound of each image from ``count`` samples, none of them kept.
-
-    At z = μ + Σ^½ ε, log q(z | x) = log q(μ | x) − ½ ‖ε‖²: no system is solved to find ε again.
-    """
-    if count == 0:
-        return x.new_zeros(len(x))
-    at_mean = posterior.log_prob(posterior.mean) + 0.5 * posterior.mean[0].numel() * log(2 * pi)
-    at_once = max(1, _DECODED_AT_ONCE // len(x))
-    log_weights = []
-    for first in range(0, count, at_once):
-        noise = torch.stack([draw() for _ in range(min(at_once, count - first))])  # (k, b, Z)
-        z = posterior.sample(noise)
-        mean, sigma = (each.unflatten(0, z.shape[:2]) for each in decode(z.flatten(0, 1)))
-        likelihood = gaussian_log_likelihood(x, mean, sigma, x.ndim - 1)
-        prior_to_posterior = 0.5 * (noise.square().sum(2) - z.square().sum(2)) - at_mean
-        log_weights.append(likelihood + prior_to_posterior)
-    return importance_weighted_bound(torch.cat(log_weights))

@@ -4,18 +4,22 @@ Images go in as a split holds them, and come out on the unit scale, on the CPU.
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
 
 import torch
 from torch import Tensor
 
 from visarch.data import Split, dequantize, to_unit
-from visarch.evaluation.vae import Draw, VAEMeasurement, measure_vae
+from visarch.evaluation.importance import Draw
+from visarch.evaluation.vae import VAEMeasurement, measure_vae
 from visarch.inference.noise import device_of, numbered_normal
 from visarch.models.vae import GaussianVAE
 from visarch.training.randomness import StepNoise
 
 _BATCH = 250
 _SAMPLE_BATCH = 64
+_CACHED = 2**21
+"""Numbers of an activation that a processor's cache holds beside others."""
 
 
 def measure(
@@ -29,29 +33,38 @@ def measure(
 ) -> VAEMeasurement:
     """Measure a VAE on a whole split; the same noise gives the same numbers.
 
+    Importance samples are decoded in bf16 where there are units for it.
+
     ``progress`` is called with (latents decoded, latents there are to decode).
     """
+    config = model.config
     done, total = 0, len(split) * (1 + importance_samples)
+    fast = model.optimize_for_inference() if importance_samples else model
 
-    def decode(z: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_many(z: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal done
         done += len(z)
         progress(done, total)
-        return model.decode(z)
+        return fast.decode(z)
 
     def batches() -> Iterator[tuple[Tensor, Draw]]:
+        nonlocal done
         for number, indices in enumerate(torch.arange(len(split)).split(_BATCH)):
             own = noise.fork(number, len(indices))
             images = split.read(indices).images.to(noise.device)
             x = dequantize(images, levels, own.uniform(*images.shape[1:]))
-            yield x, lambda own=own: own.normal(model.config.latent_dim)  # type: ignore[misc]
+            yield x, _numbered(own, config.latent_dim)
+            done += len(indices)
+            progress(done, total)
 
     return measure_vae(
         model.encode,
-        decode,
+        model.decode,
         batches(),
         levels=levels,
         importance_samples=importance_samples,
+        decode_many=decode_many,
+        at_once=max(1, _CACHED // max(map(prod, (config.grid_shape, config.image_shape)))),
     )
 
 
@@ -125,6 +138,14 @@ def embed(
         deviations.append(posterior.variance.sqrt().cpu())
         progress(sum(map(len, means)), len(split))
     return torch.cat(means), torch.cat(deviations)
+
+
+def _numbered(noise: StepNoise, latent_dim: int) -> Draw:
+    """Draws of noise by number; the first is the next one of this noise itself."""
+    first = noise.normal(latent_dim)
+    return lambda number: (
+        noise.fork(number, noise.batch_size).normal(latent_dim) if number else first
+    )
 
 
 def _unit_batches(model: GaussianVAE, split: Split, levels: int | None) -> Iterator[Tensor]:

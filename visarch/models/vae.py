@@ -49,7 +49,7 @@ class GaussianPosterior:
         """z = μ + Σ^{1/2} ε for the noise ε given, (…, b, Z), or one draw of it."""
         noise = torch.randn_like(self.mean) if noise is None else noise
         if self.is_full:
-            return self.mean + (self.scale @ noise.unsqueeze(-1)).squeeze(-1)
+            return self.mean + torch.einsum("bij,...bj->...bi", self.scale, noise)
         return self.mean + self.scale * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -189,11 +189,7 @@ class GaussianDecoder(nn.Module):
         self, z: Float[Tensor, "b z"]
     ) -> tuple[Float[Tensor, "b c *spatial"], Float[Tensor, "b 1 *ones"]]:
         config = self.config
-        if z.ndim != 2 or z.shape[1] != config.latent_dim:
-            raise ValueError(
-                f"GaussianDecoder was given latents of shape {tuple(z.shape)}: "
-                f"this one takes (batch, {config.latent_dim})"
-            )
+        check_latents(z, config)
         grid = self.h(self.f_in(z).view(-1, *config.grid_shape))
         mean = crop(self.f_mean(grid), config.image_shape[1:])
         if config.sigma == "predicted":
@@ -245,6 +241,15 @@ class GaussianVAE(nn.Module, Pretrained):
         z = posterior.mean if noise is None else posterior.sample(noise)
         mean, sigma = self.decode(z)
         return mean, sigma, posterior
+
+
+def check_latents(z: Tensor, config: VAEConfig) -> None:
+    """Refuse what no decoder of this configuration takes."""
+    if z.ndim != 2 or z.shape[1] != config.latent_dim:
+        raise ValueError(
+            f"GaussianDecoder was given latents of shape {tuple(z.shape)}: "
+            f"this one takes (batch, {config.latent_dim})"
+        )
 
 
 _SMALL = 0.02

@@ -1,17 +1,21 @@
 """The blocks of the networks on packed layers: as few passes over the activations as it takes."""
 
+import copy
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from visarch.blocks.attention import Attn
-from visarch.blocks.convolution import Conv, TransConv
+from visarch.blocks.convolution import Conv, TransConv, crop
 from visarch.blocks.normalization import GroupNorm
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet
 from visarch.models.unet import ResBlockU
+from visarch.models.vae import GaussianDecoder, check_latents
 from visarch.performance.packing import PackedConv, PackedLinear, PackedTransConv
 
 
@@ -28,6 +32,8 @@ def heavy_layers(model: nn.Module) -> Iterator[nn.Module]:
             yield from (module.projection, module.output)
         elif isinstance(module, ResBlockU):
             yield module.context
+        elif isinstance(module, GaussianDecoder):
+            yield module.f_in
 
 
 def own_tensors(model: nn.Module, precision: torch.dtype) -> None:
@@ -62,6 +68,8 @@ def _packed(module: nn.Module) -> nn.Module | None:
         return PackedResBlockU(module)
     if isinstance(module, Attn):
         return PackedAttn(module)
+    if isinstance(module, GaussianDecoder):
+        return PackedDecoder(module)
     if isinstance(module, Conv):
         return PackedConv(module)
     if isinstance(module, TransConv):
@@ -126,6 +134,116 @@ class PackedAttn(nn.Module):
         attended = functional.scaled_dot_product_attention(query, key, value)
         output = self.output(attended.transpose(1, 2).flatten(2))  # (b, n, C)
         return output.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+class PackedDecoder(nn.Module):
+    """GaussianDecoder on packed layers, in channels_last throughout.
+
+    f_in gives the grid in this order. Where that takes fewer products, the first convolution of h,
+    up to its ReLU, becomes a matrix of its own: conv1 ∘ f_in, which is linear in z. The windows of
+    f_mean do not overlap, and where it costs little, one product gives those of a whole row.
+
+    Shapes: z (b, Z) → mean (b, C, H, W) and σ (b, 1, 1, 1).
+    """
+
+    def __init__(self, decoder: GaussianDecoder) -> None:
+        super().__init__()
+        self.config, self.precision = decoder.config, decoder.f_in.weight.dtype
+        place = torch.arange(math.prod(self.config.grid_shape)).view(self.config.grid_shape)
+        self.order = place.permute(1, 2, 0).flatten()  # of the grid's numbers in channels_last
+        self.f_in = self._from_latents(decoder.f_in.weight, decoder.f_in.bias)
+        self.conv1: PackedLinear | None = None
+        if _starts_linear(decoder):
+            self.conv1 = self._from_latents(*_first_convolution(decoder), activation="relu")
+        self.h = decoder.h
+        pack(self.h)
+        weight, bias, self.group = _of_rows(decoder)
+        self.f_mean = PackedLinear(_linear(weight, bias))
+        if self.config.sigma == "predicted":
+            self.f_var = _linear(decoder.f_var.weight[:, self.order], decoder.f_var.bias)
+        else:
+            self.log_sigma = decoder.log_sigma
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        config = self.config
+        check_latents(z, config)
+        latents = z.to(self.precision)
+        grid = self._grid(self.f_in(latents))
+        if self.conv1 is None:
+            y = self.h(grid)
+        else:
+            first = self.h[0]
+            assert isinstance(first, PackedResidual)
+            y = self.h[1:](first.last(self._grid(self.conv1(latents)), grid))
+        y = y.permute(0, 2, 3, 1)  # (b, H/p, W/p, C), the order in memory
+        if config.sigma == "predicted":
+            log_sigma = self.f_var(y.flatten(1).float())
+        else:
+            log_sigma = self.log_sigma.expand(len(z), 1)
+        return crop(self._mean(y), config.image_shape[1:]), log_sigma.exp().view(-1, 1, 1, 1)
+
+    def _from_latents(self, weight: Tensor, bias: Tensor, **options: Any) -> PackedLinear:
+        """A linear layer from latents to a grid, which it gives in channels_last."""
+        linear = _linear(weight[self.order], bias[self.order])
+        return PackedLinear(linear.to(self.precision), **options)
+
+    def _grid(self, numbers: Tensor) -> Tensor:
+        """(b, H/p · W/p · C) → (b, C, H/p, W/p)."""
+        channels, *sides = self.config.grid_shape
+        return numbers.view(-1, *sides, channels).permute(0, 3, 1, 2)
+
+    def _mean(self, y: Tensor) -> Tensor:
+        """f_mean of some positions of a row at once: (b, H/p, W/p, C) → (b, C_in, H, W)."""
+        patch, channels = self.config.patch_size, self.config.image_shape[0]
+        height, width = self.config.grid_shape[1:]
+        groups = width // self.group
+        patches = self.f_mean(y.reshape(-1, height, groups, self.group * y.shape[3]))
+        patches = patches.view(-1, height, groups, channels, patch, self.group * patch)
+        return patches.permute(0, 3, 1, 4, 2, 5).reshape(
+            -1, channels, height * patch, width * patch
+        )
+
+
+def _starts_linear(decoder: GaussianDecoder) -> bool:
+    """Whether h begins with a convolution that has more products than a matrix of conv1 ∘ f_in."""
+    first = next(iter(decoder.h), None)
+    return (
+        isinstance(first, ResidualBlock)
+        and decoder.config.latent_dim < first.conv1.weight[0].numel()
+    )
+
+
+def _first_convolution(decoder: GaussianDecoder) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the linear map conv1 ∘ f_in."""
+    first, f_in = decoder.h[0], decoder.f_in
+    assert isinstance(first, ResidualBlock)
+    conv1 = copy.deepcopy(first.conv1).float()
+    nothing = torch.zeros_like(f_in.bias)
+    grids = torch.cat([f_in.weight.T, f_in.bias[None], nothing[None]]).float()
+    *columns, at_bias, at_nothing = conv1(grids.view(-1, *decoder.config.grid_shape)).flatten(1)
+    return (torch.stack(columns) - at_nothing).T, at_bias
+
+
+def _of_rows(decoder: GaussianDecoder) -> tuple[Tensor, Tensor, int]:
+    """f_mean as a matrix that takes so many positions of a row, and gives their patches side by
+    side: all of the row, or one where zeros would make it costlier than a convolution of h."""
+    config, f_mean = decoder.config, decoder.f_mean
+    channels, patch, width = config.channels, config.patch_size, config.grid_shape[2]
+    together = width * config.image_shape[0] * patch**2 <= 9 * channels
+    group = width if together else 1
+    same = torch.eye(group, dtype=f_mean.weight.dtype)
+    weight = torch.einsum("kcab,ij->caibjk", f_mean.weight, same)  # to channel, row, place, column
+    assert f_mean.bias is not None
+    bias = f_mean.bias.repeat_interleave(patch * group * patch)
+    return weight.reshape(-1, group * channels), bias, group
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    num_out, num_in = weight.shape
+    linear = nn.Linear(num_in, num_out, device="meta")  # draws no random numbers
+    linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    linear.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return linear
 
 
 def norm_swish(norm: GroupNorm, x: Tensor) -> Tensor:

@@ -149,17 +149,18 @@ class PackedTransConv(Packed):
 
 
 class PackedLinear(Packed):
-    """y = x Wᵀ + b, for ``nn.Linear``. Shapes: (…, n) → (…, m)."""
+    """y = activation(x Wᵀ + b), for ``nn.Linear``. Shapes: (…, n) → (…, m)."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, *, activation: Literal["relu"] | None = None) -> None:
         super().__init__(linear.weight, linear.bias)
+        self.activation = activation or "none"
 
     def forward(self, x: Tensor) -> Tensor:
         num_rows = x.numel() // x.shape[-1]
         weight = self._layouts.get(num_rows)
         if weight is None:
             weight = self._add_layout(num_rows)
-        return _linear(x, weight, self.bias, "none", [], "")
+        return _linear(x, weight, self.bias, self.activation, [], "")
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
         return _ops._reorder_linear_weight(weight, shape)
