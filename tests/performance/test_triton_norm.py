@@ -25,6 +25,15 @@ def test_the_kernels_compute_what_is_defined():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_benchmark_says_in_one_line_that_there_is_no_gpu():
+    script = CASES.parents[2] / "benchmarks" / "gpu.py"
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == "There is no CUDA GPU here, and this measures nothing else.\n"
+
+
 ADDRESSES = {"weight", "bias", "seed", "means", "inverses", "of_weight", "of_bias"}
 NUMBERS = {"epsilon": "fp32", "factor": "fp32"} | dict.fromkeys(
     ("pixels", "channels", "row_stride", "threshold"), "i32"
