@@ -40,6 +40,7 @@ _HOME = {
     "visarch.models.unet": ("ContextEmbedding", "Denoiser", "UNet", "UNetConfig"),
     "visarch.models.vae": ("GaussianVAE", "VAEConfig"),
     "visarch.hub": ("load",),
+    "visarch.performance.preparation": ("prepare",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

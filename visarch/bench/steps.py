@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from visarch.data import Data, Split, open_data, to_unit
+from visarch.performance.clipping import clip_gradients
 from visarch.performance.preparation import prepare
 from visarch.training.config import TrainConfig
 from visarch.training.ema import PowerEma
@@ -46,7 +47,7 @@ class OurStep:
         batch = self.split.read(batch_indices(seed, self.number, len(self.split), size))
         loss, _ = self.task.loss(self.model, batch, StepNoise(seed, self.number, size))
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
+        clip_gradients(self.parameters, self.config.clip or math.inf)
         self.optimizer.step()
         self.ema.update()
         self.optimizer.zero_grad()

@@ -56,8 +56,8 @@ class CapturedStep:
 
     The step takes all that changes from call to call as tensors by name. It must not wait for the
     GPU, may draw random numbers from the device's own generator alone, and lets go of its gradients
-    (``zero_grad()``) before it computes new ones; torch's AdamW is to be made ``capturable``, with a
-    tensor as its learning rate. What the step returns is overwritten by the next call.
+    (``zero_grad()``) before it computes new ones; torch's AdamW is to be made ``capturable``, with
+    a tensor as its learning rate. What the step returns is overwritten by the next call.
 
     Without CUDA, or where capturing fails, every call runs as it is written.
 

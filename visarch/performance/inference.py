@@ -14,7 +14,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils import _pytree as pytree
 
 from visarch.blocks.convolution import check_input
 from visarch.models.resnet import ResNet
@@ -22,6 +21,7 @@ from visarch.models.unet import Denoiser, UNet
 from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.performance import choices
 from visarch.performance.folding import fold_batch_norms
+from visarch.performance.outputs import map_tensors
 from visarch.performance.packed_blocks import own_tensors, pack
 from visarch.performance.packing import can_pack
 from visarch.performance.quantization import Grid, Ranges, can_quantize, observe, quantize
@@ -162,9 +162,7 @@ class Inference(nn.Module):
             if not self.is_packed:
                 inputs = tuple(choices.arrange(x, self.memory_format) for x in inputs)
             outputs = network(*inputs)
-        if isinstance(outputs, Tensor):
-            return _ordinary(outputs)
-        return pytree.tree_map_only(Tensor, _ordinary, outputs)
+        return map_tensors(_ordinary, outputs)
 
 
 class InferenceResNet(Inference, ResNet):

@@ -12,6 +12,8 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from visarch.performance.choices import arrange_weights, memory_format
+from visarch.performance.clipping import clip_gradients
+from visarch.performance.preparation import quicken
 from visarch.training.batches import Batches
 from visarch.training.batchnorm import exact_batchnorm_statistics
 from visarch.training.checkpoint import (
@@ -81,6 +83,7 @@ class Trainer:
         self.memory_format = memory_format(model, accelerator.device, self.precision.value)
         """The memory format, and why."""
         self._batches = Batches(split, accelerator.device, self.memory_format.value)
+        quicken(self.model)
         self._blueprint: Blueprint | None = None
         if accelerator.num_processes > 1:
             self._blueprint = Blueprint(self.model)
@@ -300,7 +303,7 @@ class Trainer:
         if self.accelerator.is_fsdp2:
             return self.accelerator.clip_grad_norm_(self._parameters, largest)
         self.accelerator.unscale_gradients()  # of fp16
-        return nn.utils.clip_grad_norm_(self._parameters, largest)
+        return clip_gradients(self._parameters, largest)
 
     def _fetch(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars from the device, all in one transfer: the one moment a step waits for it."""
