@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt in malloc.h
-_LARGEST = 2**31 - 1
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -22,4 +22,4 @@ def keep_freed_memory() -> bool:
         set_option = ctypes.CDLL(None).mallopt
     except AttributeError:  # not the GNU C library
         return False
-    return bool(set_option(_MMAP_MAX, 0) and set_option(_TRIM_THRESHOLD, _LARGEST))
+    return bool(set_option(_MMAP_MAX, 0) and set_option(_TRIM_THRESHOLD, _NEVER))

@@ -1,4 +1,4 @@
-"""A ResNet in eight-bit integers: half the memory of bf16, and twice its rate where there are units.
+"""A ResNet in eight-bit integers: half the memory of bf16, at twice its rate on units for them.
 
 An activation x is kept as the integer q = round(x / scale) + zero in 0 … 255, on a grid that covers
 what was seen on sample images; a weight as an integer in −127 … 127 with a scale for each output
