@@ -30,6 +30,17 @@ def can_pack(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def least_width(conv: Conv, padding: int) -> int:
+    """The width from which on oneDNN is right about a convolution in bf16 or int8.
+
+    oneDNN 3.12 goes wrong on AMX where a convolution with a stride gives a single column (one cause
+    is mended in its pull request 5494): narrower images must be made wider.
+    """
+    if conv.stride == 1 or conv.kernel_size == 1:
+        return 0
+    return conv.kernel_size + conv.stride - 2 * padding
+
+
 class Packed(nn.Module):
     """Weights of a layer, laid out for each shape of input that came by, and a bias or none.
 
@@ -89,18 +100,15 @@ class PackedConv(Packed):
         if isinstance(conv, SameConv) and conv.kernel_size % 2 == 0:
             # the last row of what symmetric padding gives is never computed
             self.edges, self.padding = [conv.padding, conv.padding - 1] * 2, [0, 0]
-        self.window: int | None = None
-        if self.precision == torch.bfloat16 and conv.stride > 1 and conv.kernel_size > 1:
-            # oneDNN 3.12 goes wrong on AMX where the output is one column wide (one cause is mended
-            # in its pull request 5494): images narrower than this are made wider
-            self.window = conv.kernel_size + conv.stride - 2 * self.padding[1]
+        is_low = self.precision == torch.bfloat16
+        self.least_width = least_width(conv, self.padding[1]) if is_low else 0
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         if x.dtype != self.precision:
             x = x.to(self.precision)
         if self.edges is not None:
             x = functional.pad(x, self.edges)
-        is_narrow = self.window is not None and x.shape[3] < self.window
+        is_narrow = x.shape[3] < self.least_width
         if is_narrow:
             x = functional.pad(x, [0, self.stride[1]])
         weight = self._layouts.get(x.shape)

@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from visarch.blocks.convolution import Conv
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet, ResStack
-from visarch.performance.packing import Packed
+from visarch.performance.packing import Packed, least_width
 
 _convolution = torch.ops.onednn.qconv2d_pointwise.default
 _convolution_with_sum = torch.ops.onednn.qconv2d_pointwise.binary
@@ -152,15 +153,19 @@ class QuantizedConv(Packed):
         self.scale, self.zero = scale, torch.zeros_like(scale, dtype=torch.int32)
         self.entering, self.leaving, self.added = entering, leaving, added
         self.geometry = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+        self.least_width = least_width(conv, conv.padding)
         self.activation = activation or "none"
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        is_narrow = x.shape[3] < self.least_width
+        if is_narrow:
+            x = functional.pad(x, [0, self.geometry[0][1]], value=self.entering.zero)
         weight = self._layouts.get(x.shape)
         if weight is None:
             weight = self._add_layout(x.shape)
         quantized = x, *self.entering, weight, self.scale, self.zero
         if added is None:
-            return _convolution(
+            y = _convolution(
                 *quantized,
                 self.bias,
                 *self.geometry,
@@ -170,7 +175,8 @@ class QuantizedConv(Packed):
                 [],
                 "",
             )
-        assert self.added is not None
+            return y[..., :1] if is_narrow else y
+        assert self.added is not None and not is_narrow
         return _convolution_with_sum(
             *quantized,
             added,
