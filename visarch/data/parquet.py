@@ -84,9 +84,7 @@ class RowGroups:
             try:
                 self._files.append(self._parquet.ParquetFile(path, memory_map=True))
             except (self._errors, OSError) as error:
-                raise UserError(
-                    f"{path} is no Parquet file, or is damaged: {str(error).rstrip('.')}."
-                ) from error
+                raise UserError(f"{path} is no Parquet file, or is damaged: {str(error).rstrip('.')}.") from error
         self.schema = self._files[0].schema_arrow
         for path, file in zip(paths, self._files, strict=True):
             if not file.schema_arrow.equals(self.schema):

@@ -1,4 +1,4 @@
-"""A ResNet in eight-bit integers: half the memory of bf16, and twice its rate where there are units.
+"""A ResNet in eight-bit integers: half the memory of bf16, for processors with units for them.
 
 An activation x is kept as the integer q = round(x / scale) + zero in 0 … 255, on a grid that covers
 what was seen on sample images; a weight as an integer in −127 … 127 with a scale for each output
@@ -176,7 +176,8 @@ class QuantizedConv(Packed):
                 "",
             )
             return y[..., :1] if is_narrow else y
-        assert self.added is not None and not is_narrow
+        assert self.added is not None
+        assert not is_narrow
         return _convolution_with_sum(
             *quantized,
             added,

@@ -47,8 +47,6 @@ def pieces(sizes: Sequence[int], largest: int = PIECE) -> Iterator[list[Piece]]:
 
 _LINE = 16
 """Weights in a cache line, in fp32."""
-
-
 @torch.no_grad()
 def update(
     optimizer: torch.optim.Optimizer,
