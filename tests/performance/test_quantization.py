@@ -159,6 +159,19 @@ def test_what_was_seen_covers_all_images():
         assert high == pytest.approx(resnet.stages(images)["z2"].max().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("images", "answer"),
+    [
+        (torch.rand(0, 3, 8, 8), r"shape \(0, 3, 8, 8\) holds no images"),
+        (torch.full((2, 3, 8, 8), float("nan")), "not finite"),
+    ],
+    ids=["none", "not finite"],
+)
+def test_what_nothing_can_be_learned_from_is_no_calibration(images: Tensor, answer: str):
+    with pytest.raises(ValueError, match=answer):
+        observe(ResNet(VARIANTS["resnet-features-only"].make().config), images)
+
+
 def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch):
     model, images = VARIANTS["resnet-features-only"].make(), torch.rand(2, 3, 8, 8)
     with pytest.raises(ValueError, match="calibration is missing"):

@@ -65,7 +65,16 @@ def observe(resnet: ResNet, images: Tensor) -> Ranges:
     Args:
         resnet: in eval mode, its BatchNorms folded.
         images: some dozens or hundreds, like those that will come.
+
+    Raises:
+        ValueError: there are none, or some of their numbers are not finite.
     """
+    if not images.numel() or not images.isfinite().all():
+        raise ValueError(
+            f"calibration of shape {tuple(images.shape)} holds "
+            f"{'numbers that are not finite' if images.numel() else 'no images'}: give some dozens "
+            "of images like those that will come"
+        )
     ranges: dict[str, tuple[float, float]] = {}
 
     def widen(place: str, x: Tensor) -> None:
