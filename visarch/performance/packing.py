@@ -16,11 +16,8 @@ from torch.nn import functional
 
 from visarch.blocks.convolution import Conv, SameConv, TransConv
 
+# its operators are looked up where they are called: a PyTorch without oneDNN has none of them
 _ops = torch.ops.mkldnn
-_convolution = _ops._convolution_pointwise.default
-_convolution_with_sum = _ops._convolution_pointwise.binary
-_transposed_convolution = _ops._convolution_transpose_pointwise.default
-_linear = _ops._linear_pointwise.default
 
 _NO_DILATION, _NO_GROUPS = [1, 1], 1
 
@@ -117,10 +114,12 @@ class PackedConv(Packed):
         geometry = self.padding, self.stride, _NO_DILATION, _NO_GROUPS
         if added is not None:
             assert not is_narrow
-            return _convolution_with_sum(
+            return _ops._convolution_pointwise.binary(
                 x, added, weight, self.bias, *geometry, "add", None, self.activation, [], ""
             )
-        y = _convolution(x, weight, self.bias, *geometry, self.activation or "none", [], "")
+        y = _ops._convolution_pointwise.default(
+            x, weight, self.bias, *geometry, self.activation or "none", [], ""
+        )
         return y[..., :1].contiguous(memory_format=torch.channels_last) if is_narrow else y
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
@@ -143,7 +142,7 @@ class PackedTransConv(Packed):
         weight = self._layouts.get(x.shape)
         if weight is None:
             weight = self._add_layout(x.shape)
-        return _transposed_convolution(
+        return _ops._convolution_transpose_pointwise.default(
             x, weight, self.bias, self.padding, [0, 0], self.stride, [1, 1], 1, "none", [], ""
         )
 
@@ -168,7 +167,7 @@ class PackedLinear(Packed):
         weight = self._layouts.get(num_rows)
         if weight is None:
             weight = self._add_layout(num_rows)
-        return _linear(x, weight, self.bias, self.activation, [], "")
+        return _ops._linear_pointwise.default(x, weight, self.bias, self.activation, [], "")
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
         return _ops._reorder_linear_weight(weight, shape)

@@ -21,8 +21,7 @@ from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet, ResStack
 from visarch.performance.packing import Packed, least_width
 
-_convolution = torch.ops.onednn.qconv2d_pointwise.default
-_convolution_with_sum = torch.ops.onednn.qconv2d_pointwise.binary
+_ops = torch.ops.onednn
 
 _UNITS = ("amx_int8", "avx512_vnni", "avx_vnni")
 
@@ -174,7 +173,7 @@ class QuantizedConv(Packed):
             weight = self._add_layout(x.shape)
         quantized = x, *self.entering, weight, self.scale, self.zero
         if added is None:
-            y = _convolution(
+            y = _ops.qconv2d_pointwise.default(
                 *quantized,
                 self.bias,
                 *self.geometry,
@@ -187,7 +186,7 @@ class QuantizedConv(Packed):
             return y[..., :1] if is_narrow else y
         assert self.added is not None
         assert not is_narrow
-        return _convolution_with_sum(
+        return _ops.qconv2d_pointwise.binary(
             *quantized,
             added,
             self.bias,
@@ -203,9 +202,7 @@ class QuantizedConv(Packed):
         )
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
-        return torch.ops.onednn.qconv_prepack(
-            weight, self.scale, *self.entering, *self.geometry, list(shape)
-        )
+        return _ops.qconv_prepack(weight, self.scale, *self.entering, *self.geometry, list(shape))
 
 
 class QuantizedResidual(nn.Module):
