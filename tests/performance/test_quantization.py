@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +33,8 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 @given(low=st.floats(-100, 100), width=st.floats(0, 100))
+@example(low=0.0, width=0.0)
+@example(low=0.0, width=1e-45)
 def test_a_grid_holds_zero_and_is_fine(low: float, width: float):
     grid = Grid.covering(low, low + width)
     assert 0 <= grid.zero <= 255
@@ -57,13 +59,15 @@ def test_what_lies_outside_of_a_grid_goes_to_its_ends():
     low=st.floats(-2, 0),
     relu=st.booleans(),
     sums=st.booleans(),
+    dead=st.booleans(),
 )
 @torch.no_grad()
 def test_a_convolution_of_integers(
-    kernel_size, stride, channels, out_channels, size, low, relu, sums
+    kernel_size, stride, channels, out_channels, size, low, relu, sums, dead
 ):
     assume(stride == 1 or not sums)
     conv = SameConv(channels, out_channels, kernel_size, stride=stride, bias=True)
+    conv.weight[0] *= not dead
     batch, height, width = size
     entering, leaving, added = (Grid.covering(low * k, 2.0 * k) for k in (1, 2, 1.5))
     layer = QuantizedConv(conv, entering, leaving, added=added, activation="relu" if relu else None)

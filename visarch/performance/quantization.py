@@ -23,6 +23,7 @@ from visarch.performance.packing import Packed, least_width
 
 _ops = torch.ops.onednn
 
+_TINY = torch.finfo(torch.float32).tiny
 _UNITS = ("amx_int8", "avx512_vnni", "avx_vnni")
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -39,7 +40,9 @@ class Grid(NamedTuple):
     def covering(cls, low: float, high: float) -> "Grid":
         """The grid from the least to the greatest number, widened to hold 0."""
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 255 or 1.0
+        scale = (high - low) / 255
+        if scale < _TINY:
+            scale = 1.0  # nothing was seen but 0
         return cls(scale, round(-low / scale))
 
     def integers(self, x: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ class QuantizedConv(Packed):
         activation: Literal["relu"] | None = None,
     ) -> None:
         weight = conv.weight.detach().float()
-        scale = weight.abs().amax((1, 2, 3)).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        scale = (weight.abs().amax((1, 2, 3)) / 127).clamp(min=_TINY)
         super().__init__((weight / scale.view(-1, 1, 1, 1)).round_().to(torch.int8), conv.bias)
         self.scale, self.zero = scale, torch.zeros_like(scale, dtype=torch.int32)
         self.entering, self.leaving, self.added = entering, leaving, added
