@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import runpy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from visarch import Conv, TransConv
 from visarch.blocks.convolution import SameConv
+from visarch.performance import packing, quantization
 from visarch.performance.packing import PackedConv, PackedLinear, PackedTransConv, can_pack
 
 pytestmark = pytest.mark.skipif(
@@ -191,3 +194,10 @@ def test_copies_and_pickles_compute_the_same(used: bool):
 
 def test_only_a_cpu_packs():
     assert not can_pack(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("module", [packing, quantization], ids=["packing", "quantization"])
+def test_a_pytorch_without_onednn_can_load_it(module, monkeypatch: pytest.MonkeyPatch):
+    for name in ("mkldnn", "onednn"):
+        monkeypatch.setattr(torch.ops, name, SimpleNamespace())
+    assert runpy.run_path(module.__file__)

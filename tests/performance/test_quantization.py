@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +33,8 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 @given(low=st.floats(-100, 100), width=st.floats(0, 100))
+@example(low=0.0, width=0.0)
+@example(low=0.0, width=1e-45)
 def test_a_grid_holds_zero_and_is_fine(low: float, width: float):
     grid = Grid.covering(low, low + width)
     assert 0 <= grid.zero <= 255
@@ -57,12 +59,15 @@ def test_what_lies_outside_of_a_grid_goes_to_its_ends():
     low=st.floats(-2, 0),
     relu=st.booleans(),
     sums=st.booleans(),
+    dead=st.booleans(),
 )
 @torch.no_grad()
 def test_a_convolution_of_integers(
-    kernel_size, stride, channels, out_channels, size, low, relu, sums
+    kernel_size, stride, channels, out_channels, size, low, relu, sums, dead
 ):
+    assume(stride == 1 or not sums)
     conv = SameConv(channels, out_channels, kernel_size, stride=stride, bias=True)
+    conv.weight[0] *= not dead
     batch, height, width = size
     entering, leaving, added = (Grid.covering(low * k, 2.0 * k) for k in (1, 2, 1.5))
     layer = QuantizedConv(conv, entering, leaving, added=added, activation="relu" if relu else None)
@@ -86,6 +91,19 @@ def test_a_convolution_of_integers(
     actual = layer(x.contiguous(memory_format=torch.channels_last), summand)
     assert actual.dtype == torch.uint8
     assert (actual.double() - expected).abs().max() <= 0.51
+
+
+@packs
+@pytest.mark.parametrize("kernel_size", [3, 7])
+@pytest.mark.parametrize("width", [1, 2, 3])
+@torch.no_grad()
+def test_tall_images_with_a_stride(kernel_size: int, width: int):
+    conv = SameConv(8, 16, kernel_size, stride=2, bias=True)
+    entering, leaving = Grid.covering(-1, 2), Grid.covering(-2, 2)
+    q = torch.randint(0, 256, (2, 8, 17, width), dtype=torch.uint8)
+    actual = leaving.numbers(QuantizedConv(conv, entering, leaving)(q))
+    expected = conv(entering.numbers(q)).clamp(-2, 2)
+    assert relative_error(actual, expected) <= 0.03
 
 
 @packs
@@ -143,6 +161,19 @@ def test_what_was_seen_covers_all_images():
     assert low == 0
     with torch.no_grad():
         assert high == pytest.approx(resnet.stages(images)["z2"].max().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "answer"),
+    [
+        (torch.rand(0, 3, 8, 8), r"shape \(0, 3, 8, 8\) holds no images"),
+        (torch.full((2, 3, 8, 8), float("nan")), "not finite"),
+    ],
+    ids=["none", "not finite"],
+)
+def test_what_nothing_can_be_learned_from_is_no_calibration(images: Tensor, answer: str):
+    with pytest.raises(ValueError, match=answer):
+        observe(ResNet(VARIANTS["resnet-features-only"].make().config), images)
 
 
 def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,10 @@ from visarch.bench.peers import runtimes
 from visarch.blocks.normalization import BatchNorm
 from visarch.models.config import ResNetConfig
 from visarch.models.resnet import ResNet
+from visarch.performance.quantization import can_quantize
 
+EIGHT_BITS = 0.05
+"""How far outputs may differ where one side computes in int8."""
 _BAR, _STRETCH = 1.0, 1.2
 
 
@@ -66,6 +69,16 @@ class ResNetInfer:
                     tolerance=LOW_PRECISION,
                     bar=_BAR,
                     stretch=_STRETCH,
+                )
+            )
+        if can_quantize():
+            quantized = partial(plain.optimize_for_inference, precision="int8", calibration=x)
+            peers.append(
+                Contender(
+                    "visarch, int8",
+                    lambda: evaluation(quantized(), x),
+                    "not the default: what it costs stands in docs/benchmarks.md",
+                    tolerance=EIGHT_BITS,
                 )
             )
         return Race(

@@ -51,7 +51,8 @@ def optimize_for_inference(
             tell how large activations grow.
 
     Raises:
-        ValueError: for another model, or a precision that it or the device cannot have.
+        ValueError: for another model, a precision that it or the device cannot have, or images that
+            nothing can be learned from.
     """
     chosen = choose_precision(model, precision, calibration)
     folded = fold_batch_norms(model)

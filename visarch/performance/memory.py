@@ -10,9 +10,9 @@ _NEVER = -1
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it lets go of, for the next who asks; on Linux.
 
-    Else the C library gives large pieces back to the system at once, and gets them back zeroed, page
-    by page: the gradients of a network of 169 M weights, made anew at every step, take a tenth of
-    its time so. Returns whether the C library can do that.
+    Else the C library gives large pieces back to the system at once, and gets them back zeroed,
+    page by page: gradients and activations, made anew in every step, take a tenth of its time so.
+    Returns whether the C library can do that.
 
     Source: GNU C library, `man mallopt`.
     """

@@ -16,11 +16,8 @@ from torch.nn import functional
 
 from visarch.blocks.convolution import Conv, SameConv, TransConv
 
+# its operators are looked up where they are called: a PyTorch without oneDNN has none of them
 _ops = torch.ops.mkldnn
-_convolution = _ops._convolution_pointwise.default
-_convolution_with_sum = _ops._convolution_pointwise.binary
-_transposed_convolution = _ops._convolution_transpose_pointwise.default
-_linear = _ops._linear_pointwise.default
 
 _NO_DILATION, _NO_GROUPS = [1, 1], 1
 
@@ -28,6 +25,17 @@ _NO_DILATION, _NO_GROUPS = [1, 1], 1
 def can_pack(device: torch.device) -> bool:
     """Whether PyTorch was built with oneDNN, and computes with it on such a device."""
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def least_width(conv: Conv, padding: int) -> int:
+    """The width from which on oneDNN is right about a convolution in bf16 or int8.
+
+    oneDNN 3.12 goes wrong on AMX where a convolution with a stride gives a single column (one cause
+    is mended in its pull request 5494): narrower images must be made wider.
+    """
+    if conv.stride == 1 or conv.kernel_size == 1:
+        return 0
+    return conv.kernel_size + conv.stride - 2 * padding
 
 
 class Packed(nn.Module):
@@ -89,18 +97,15 @@ class PackedConv(Packed):
         if isinstance(conv, SameConv) and conv.kernel_size % 2 == 0:
             # the last row of what symmetric padding gives is never computed
             self.edges, self.padding = [conv.padding, conv.padding - 1] * 2, [0, 0]
-        self.window: int | None = None
-        if self.precision == torch.bfloat16 and conv.stride > 1 and conv.kernel_size > 1:
-            # oneDNN 3.12 goes wrong on AMX where the output is one column wide (one cause is mended
-            # in its pull request 5494): images narrower than this are made wider
-            self.window = conv.kernel_size + conv.stride - 2 * self.padding[1]
+        is_low = self.precision == torch.bfloat16
+        self.least_width = least_width(conv, self.padding[1]) if is_low else 0
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         if x.dtype != self.precision:
             x = x.to(self.precision)
         if self.edges is not None:
             x = functional.pad(x, self.edges)
-        is_narrow = self.window is not None and x.shape[3] < self.window
+        is_narrow = x.shape[3] < self.least_width
         if is_narrow:
             x = functional.pad(x, [0, self.stride[1]])
         weight = self._layouts.get(x.shape)
@@ -109,10 +114,12 @@ class PackedConv(Packed):
         geometry = self.padding, self.stride, _NO_DILATION, _NO_GROUPS
         if added is not None:
             assert not is_narrow
-            return _convolution_with_sum(
+            return _ops._convolution_pointwise.binary(
                 x, added, weight, self.bias, *geometry, "add", None, self.activation, [], ""
             )
-        y = _convolution(x, weight, self.bias, *geometry, self.activation or "none", [], "")
+        y = _ops._convolution_pointwise.default(
+            x, weight, self.bias, *geometry, self.activation or "none", [], ""
+        )
         return y[..., :1].contiguous(memory_format=torch.channels_last) if is_narrow else y
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
@@ -135,7 +142,7 @@ class PackedTransConv(Packed):
         weight = self._layouts.get(x.shape)
         if weight is None:
             weight = self._add_layout(x.shape)
-        return _transposed_convolution(
+        return _ops._convolution_transpose_pointwise.default(
             x, weight, self.bias, self.padding, [0, 0], self.stride, [1, 1], 1, "none", [], ""
         )
 
@@ -160,7 +167,7 @@ class PackedLinear(Packed):
         weight = self._layouts.get(num_rows)
         if weight is None:
             weight = self._add_layout(num_rows)
-        return _linear(x, weight, self.bias, self.activation, [], "")
+        return _ops._linear_pointwise.default(x, weight, self.bias, self.activation, [], "")
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
         return _ops._reorder_linear_weight(weight, shape)

@@ -1,4 +1,4 @@
-"""A ResNet in eight-bit integers: half the memory of bf16, at twice its rate on units for them.
+"""A ResNet in eight-bit integers: half the memory of bf16, for processors with units for them.
 
 An activation x is kept as the integer q = round(x / scale) + zero in 0 … 255, on a grid that covers
 what was seen on sample images; a weight as an integer in −127 … 127 with a scale for each output
@@ -14,15 +14,16 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from visarch.blocks.convolution import Conv
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet, ResStack
-from visarch.performance.packing import Packed
+from visarch.performance.packing import Packed, least_width
 
-_convolution = torch.ops.onednn.qconv2d_pointwise.default
-_convolution_with_sum = torch.ops.onednn.qconv2d_pointwise.binary
+_ops = torch.ops.onednn
 
+_TINY = torch.finfo(torch.float32).tiny
 _UNITS = ("amx_int8", "avx512_vnni", "avx_vnni")
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -39,7 +40,9 @@ class Grid(NamedTuple):
     def covering(cls, low: float, high: float) -> "Grid":
         """The grid from the least to the greatest number, widened to hold 0."""
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 255 or 1.0
+        scale = (high - low) / 255
+        if scale < _TINY:
+            scale = 1.0  # nothing was seen but 0
         return cls(scale, round(-low / scale))
 
     def integers(self, x: Tensor) -> Tensor:
@@ -64,7 +67,16 @@ def observe(resnet: ResNet, images: Tensor) -> Ranges:
     Args:
         resnet: in eval mode, its BatchNorms folded.
         images: some dozens or hundreds, like those that will come.
+
+    Raises:
+        ValueError: there are none, or some of their numbers are not finite.
     """
+    if not images.numel() or not images.isfinite().all():
+        raise ValueError(
+            f"calibration of shape {tuple(images.shape)} holds "
+            f"{'numbers that are not finite' if images.numel() else 'no images'}: give some dozens "
+            "of images like those that will come"
+        )
     ranges: dict[str, tuple[float, float]] = {}
 
     def widen(place: str, x: Tensor) -> None:
@@ -147,20 +159,24 @@ class QuantizedConv(Packed):
         activation: Literal["relu"] | None = None,
     ) -> None:
         weight = conv.weight.detach().float()
-        scale = weight.abs().amax((1, 2, 3)).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        scale = (weight.abs().amax((1, 2, 3)) / 127).clamp(min=_TINY)
         super().__init__((weight / scale.view(-1, 1, 1, 1)).round_().to(torch.int8), conv.bias)
         self.scale, self.zero = scale, torch.zeros_like(scale, dtype=torch.int32)
         self.entering, self.leaving, self.added = entering, leaving, added
         self.geometry = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+        self.least_width = least_width(conv, conv.padding)
         self.activation = activation or "none"
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        is_narrow = x.shape[3] < self.least_width
+        if is_narrow:
+            x = functional.pad(x, [0, self.geometry[0][1]], value=self.entering.zero)
         weight = self._layouts.get(x.shape)
         if weight is None:
             weight = self._add_layout(x.shape)
         quantized = x, *self.entering, weight, self.scale, self.zero
         if added is None:
-            return _convolution(
+            y = _ops.qconv2d_pointwise.default(
                 *quantized,
                 self.bias,
                 *self.geometry,
@@ -170,8 +186,10 @@ class QuantizedConv(Packed):
                 [],
                 "",
             )
+            return y[..., :1] if is_narrow else y
         assert self.added is not None
-        return _convolution_with_sum(
+        assert not is_narrow
+        return _ops.qconv2d_pointwise.binary(
             *quantized,
             added,
             self.bias,
@@ -187,9 +205,7 @@ class QuantizedConv(Packed):
         )
 
     def _lay_out(self, weight: Tensor, shape: Any) -> Tensor:
-        return torch.ops.onednn.qconv_prepack(
-            weight, self.scale, *self.entering, *self.geometry, list(shape)
-        )
+        return _ops.qconv_prepack(weight, self.scale, *self.entering, *self.geometry, list(shape))
 
 
 class QuantizedResidual(nn.Module):
