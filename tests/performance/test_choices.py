@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from visarch.blocks.normalization import BatchNorm, GroupNorm
 from visarch.performance import choices
-from visarch.performance.choices import arrange, arrange_weights, memory_format, precision
+from visarch.performance.choices import arrange, arrange_weights, memory_format, precision, threads
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -105,3 +107,31 @@ def test_weights_on_a_cpu_stay_as_the_fused_optimizers_take_them_fastest():
 def test_what_was_chosen_comes_with_its_reason():
     value, reason = choices.Choice("bf16", "asked for")
     assert (value, reason) == ("bf16", "asked for")
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def limit(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        """What the control group says; eight cores, and nothing in the environment."""
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+        monkeypatch.setattr(choices, "_CPU_LIMIT", tmp_path / "cpu.max")
+        return tmp_path / "cpu.max"
+
+    @pytest.mark.parametrize("says", [None, "max 100000\n", "800000 100000\n", "garbage"])
+    def test_one_for_each_core(self, limit: Path, says: str | None):
+        if says is not None:
+            limit.write_text(says)
+        assert threads() == (8, "one for each core")
+
+    @pytest.mark.parametrize(("quota", "number"), [(250_000, 2), (50_000, 1)])
+    def test_no_more_than_a_container_may_keep_busy(self, limit: Path, quota: int, number: int):
+        limit.write_text(f"{quota} 100000\n")
+        found = threads()
+        assert found.value == number
+        assert f"{quota / 100_000:g} of 8 cores" in found.reason
+
+    def test_the_environment_has_the_last_word(self, limit: Path, monkeypatch: pytest.MonkeyPatch):
+        limit.write_text("100000 100000\n")
+        monkeypatch.setenv("OMP_NUM_THREADS", "8")
+        assert threads() == (8, "OMP_NUM_THREADS says so")

@@ -32,7 +32,7 @@ def test_images_come_in_the_memory_format_that_was_chosen(tmp_path, number_forma
         trainer.step()
     assert trainer.model.laid_out == channels_last
     assert all(parameter.is_contiguous() for parameter in trainer.model.parameters())
-    assert [what for what, _, _ in trainer.reasons] == ["precision", "memory format"]
+    assert [what for what, _, _ in trainer.reasons] == ["precision", "memory format", "threads"]
 
 
 @pytest.mark.parametrize("low_precision", [True, False])

@@ -1,6 +1,9 @@
-"""Which number format and which memory format are fastest here, with the reason for each choice."""
+"""Which number format, memory format and number of threads are fastest here, with the reasons."""
 
+import math
+import os
 import platform
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -11,6 +14,7 @@ from visarch.blocks.normalization import BatchNorm, Normalization
 Value = TypeVar("Value")
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}
 
 
@@ -41,6 +45,31 @@ def precision(device: torch.device, *, low_precision: bool) -> Choice[str]:
     if units:
         return Choice("bf16", f"this processor has units for it ({' and '.join(units)})")
     return Choice("fp32", f"this processor ({platform.machine()}) has no units for bf16")
+
+
+def threads() -> Choice[int]:
+    """How many threads compute on a CPU: what the environment says, else as many as there are
+    cores, or as the container of this process may keep busy.
+
+    More threads than that wait for each other.
+    """
+    current = torch.get_num_threads()
+    if "OMP_NUM_THREADS" in os.environ:
+        return Choice(current, "OMP_NUM_THREADS says so")
+    share = _share_of_processors()
+    if share < current:
+        why = f"this container may keep {share:g} of {current} cores busy"
+        return Choice(max(1, math.floor(share)), why)
+    return Choice(current, "one for each core")
+
+
+def _share_of_processors() -> float:
+    """The processors that control groups (version 2) leave to this process; infinite without."""
+    try:
+        quota, period = _CPU_LIMIT.read_text("utf-8").split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):  # no such file, or "max"
+        return math.inf
 
 
 def memory_format(

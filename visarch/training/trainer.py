@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from visarch.performance.choices import arrange_weights, memory_format
+from visarch.performance.choices import Choice, arrange_weights, memory_format, threads
 from visarch.performance.clipping import clip_gradients
 from visarch.performance.preparation import quicken
 from visarch.training.batches import Batches
@@ -82,6 +82,11 @@ class Trainer:
         """The number format, and why."""
         self.memory_format = memory_format(model, accelerator.device, self.precision.value)
         """The memory format, and why."""
+        self.threads: Choice[int] | None = None
+        """How many compute on a CPU, and why."""
+        if accelerator.device.type == "cpu":
+            self.threads = threads()
+            torch.set_num_threads(self.threads.value)
         self._batches = Batches(split, accelerator.device, self.memory_format.value)
         quicken(self.model)
         self._blueprint: Blueprint | None = None
@@ -122,10 +127,13 @@ class Trainer:
     def reasons(self) -> list[tuple[str, str, str]]:
         """(what, value, why) of what was chosen for speed."""
         memory_format = str(self.memory_format.value).removeprefix("torch.").removesuffix("_format")
-        return [
+        reasons = [
             ("precision", *self.precision),
             ("memory format", memory_format, self.memory_format.reason),
         ]
+        if self.threads is not None:
+            reasons.append(("threads", str(self.threads.value), self.threads.reason))
+        return reasons
 
     @property
     def averaged_model(self) -> nn.Module:
