@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage, stats
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from visarch.data.augmentation import (
     flip,
     mixing_weights,
     mixup,
+    reduced,
     shift,
     turn_and_zoom,
 )
@@ -260,3 +262,19 @@ def test_several_processes_see_what_one_does(processes: int):
     ]
     for together, piecewise in zip(whole, zip(*parts, strict=True), strict=True):
         torch.testing.assert_close(torch.cat(piecewise), together, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_reduced_images_are_pillows(last: bool):
+    levels = torch.randint(256, (2, 3, 12, 9), dtype=torch.uint8)
+    images = levels.float()
+    if last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    small = reduced(images, 0.75)
+    assert small.shape == (2, 3, 9, 7)
+    assert small.is_contiguous(memory_format=torch.channels_last) == last
+    for image, actual in zip(levels, small, strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        expected = np.asarray(picture.resize((7, 9), Image.Resampling.BILINEAR))
+        difference = actual.permute(1, 2, 0).numpy() - expected.astype(float)
+        assert abs(difference).max() <= 1  # Pillow rounds twice

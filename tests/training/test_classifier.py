@@ -48,6 +48,7 @@ def config(**changes) -> ClassifierTrainConfig:
     [
         ({"crop": -1}, "--crop is -1"),
         ({"zoom": 1.0}, "--zoom is 1.0"),
+        ({"small_first": 1.5}, "--small-first is 1.5"),
         ({"magnitude": 11.0, "randaugment": 1}, "--magnitude is 11"),
         ({"magnitude": 3.0}, "--magnitude 3 .* add --randaugment 2"),
         ({"label_smoothing": 1.0}, "--label-smoothing is 1"),
@@ -107,6 +108,34 @@ def test_augmentation_goes_by_what_the_images_show(shape, classes, kind: str, ch
     assert ("crop" in told) == (settled.crop != 0)
 
 
+def test_many_photographs_move_less_and_are_small_first():
+    data = make_data((3, 32, 32), count=20_000)
+    settled = settle(config(), data)
+    assert (settled.crop, settled.small_first, settled.cutout) == (2, 0.6, 0)
+    whole = settle(config(small_first=0.0), make_data((3, 32, 32), count=20_000))
+    assert settled.steps is not None
+    assert whole.steps is not None
+    # as many pixels in all, as far as steps are whole
+    cost = 0.6 * 0.75**2 + 0.4
+    assert settled.steps * cost == pytest.approx(whole.steps, abs=1)
+    assert ("small first", "0.6", "20,000 training images are many") in data.reasons
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "count"),
+    [
+        ({"preset": "resnet50"}, (3, 32, 32), 20_000),
+        ({"time": "3m"}, (3, 32, 32), 20_000),
+        ({}, (3, 31, 32), 20_000),
+        ({}, (3, 32, 32), 19_999),
+        ({}, (1, 32, 32), 20_000),
+    ],
+)
+def test_others_are_never_small(changes, shape, count: int):
+    given, _ = with_preset(config(**changes))
+    assert settle(given, make_data(shape, count=count)).small_first == 0
+
+
 def test_what_is_given_stays():
     given = config(
         flip="no",
@@ -164,7 +193,7 @@ def test_the_length_goes_by_the_number_of_images():
     lengths = [
         settle(config(batch_size=8), make_data(count=count)).steps for count in (3, 40, 4000)
     ]
-    assert lengths == [200, 450, 8000]
+    assert lengths == [200, 500, 7000]
     assert settle(config(time="3m"), make_data()).steps is None
 
 
@@ -198,6 +227,8 @@ def test_classes_of_unequal_sizes_are_remarked_on():
         ({"mixup": 0.2, "batch_size": 5}, (3, 8, 8), "--batch-size 5 gives each process 5"),
         ({"batch_size": 1}, (3, 8, 8), "--batch-size is 1, .* BatchNorm cannot tell"),
         ({"crop": 9}, (3, 8, 9), "--crop is 9, and the images are 8×9"),
+        ({"small_first": 0.5}, (1, 30), "--small-first 0.5 is for images"),
+        ({"small_first": 0.5, "time": "3m"}, (3, 8, 9), "--time 3m leaves it open"),
         ({"cutout": 9}, (3, 8, 9), "--cutout is 9, and the images are 8×9"),
         ({"model": Network(widths=(4, 4))}, (3, 8, 8), "--depths 1 1 2 2 and --widths 4 4 must be"),
     ],
@@ -218,6 +249,7 @@ AUGMENTATIONS = {
     "default": {},
     "turned": {"rotate": 20.0, "zoom": 0.2},
     "much": {"randaugment": 2, "mixup": 0.4, "cutout": 3},
+    "small": {"small_first": 1.0, "steps": 10},
 }
 
 
@@ -248,6 +280,30 @@ def test_without_augmentation_images_come_through_as_they_are():
     images = data.splits["train"].images
     x, _ = task.augment(images, torch.eye(40), StepNoise(0, 0, 40))
     assert torch.equal(x, (images + 0.5) / 256)
+
+
+def test_images_are_small_in_the_beginning_alone():
+    data = make_data((3, 8, 6))
+    task = make_task(data, small_first=0.5, steps=10, **AUGMENTATIONS["none"])
+    images, targets = data.splits["train"].images, torch.eye(40)
+    sides = [task.augment(images, targets, StepNoise(0, n, 40))[0].shape[2:] for n in range(10)]
+    assert sides == [(6, 5)] * 5 + [(8, 6)] * 5
+
+
+def test_statistics_are_of_images_at_their_full_size(settings: ClassifierTrainConfig):
+    runs = []
+    for share in (0.0, 1.0):
+        own = replace(
+            settings, out=f"{settings.out}-{share}", small_first=share, learning_rate=1e-9
+        )
+        own = replace(own, crop=0, flip="no", cutout=0)
+        assert train_classifier(own) == 0
+        runs.append(visarch.load(own.out))
+    # with the same weights, and nothing that is drawn, they are the same
+    for (name, a), b in zip(
+        runs[0].state_dict().items(), runs[1].state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_augmentation_keeps_the_memory_format():

@@ -21,6 +21,21 @@ Padding = Literal["edge", "mirror", "zero"]
 _GRID_PADDING = {"edge": "border", "mirror": "reflection", "zero": "zeros"}
 
 
+def reduced(images: Tensor, side: float) -> Tensor:
+    """Images at so many times their side, by the bilinear filter that Pillow reduces with.
+
+    Shapes: (b, C, H, W), floats → (b, C, ⌈side · H⌉, ⌈side · W⌉), in the memory format of images.
+    """
+    sides = [math.ceil(side * size) for size in images.shape[2:]]
+    smaller = functional.interpolate(images, size=sides, mode="bilinear", antialias=True)
+    return torch.empty_like(smaller, memory_format=_format_of(images)).copy_(smaller)
+
+
+def _format_of(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def shift(images: Tensor, offsets: Tensor, padding: Padding = "edge") -> Tensor:
     """Each image moved by whole pixels along each axis; what is laid bare is padded.
 

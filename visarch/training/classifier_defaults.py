@@ -18,10 +18,15 @@ from visarch.training.devices import processes
 from visarch.training.launch import with_length
 from visarch.training.resume import settings_of_begun
 
-_EPOCHS = {"small": 16, "resnet50": 60}
+_EPOCHS = {"small": 14, "resnet50": 60}
+"""Passes over the images at their full size; of smaller ones there are more, in the same time."""
+SMALL_SIDE = 0.75
+"""The side of images that are seen small first, of their own."""
 _OF_A_NETWORK = ("block", "depths", "widths", "stem")
 _FEW_IMAGES = 20_000
 """Training images below which hiding parts of them pays."""
+_SMALL_FIRST, _SMALL_FIRST_SIDE = 0.6, 32
+"""The share of a training in which images are small first, and the side from which on they are."""
 _LARGE_SIDE = 64
 _ALPHABET = 10
 """Classes of color images from which on their short names are taken for those of characters."""
@@ -95,7 +100,8 @@ def settle(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainConfig:
     count = len(data.splits["train"])
     epoch = count / config.batch_size
     epochs = _EPOCHS[config.preset or "small"]
-    steps = max(epochs * epoch, min(450, 100 * epoch), 200)
+    cost = 1 - (config.small_first or 0.0) * (1 - SMALL_SIDE**2)
+    steps = max(epochs / cost * epoch, min(500, 100 * epoch), 200)
     return with_length(config, data, math.ceil(steps))
 
 
@@ -182,6 +188,13 @@ def _augmentation(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainC
         few = count < _FEW_IMAGES
         why = f"{count:,} training images are {'few' if few else 'many'}"
         inferred["cutout"] = (side // 4 if few else 0, why)
+        if not few:
+            inferred["crop"] = (side // 16, f"{inferred['crop'][1]}; {why}")
+        inferred["small_first"] = (_SMALL_FIRST, why)
+        if few or config.preset != "small" or config.time is not None or side < _SMALL_FIRST_SIDE:
+            inferred["small_first"] = (0.0, why)
+    else:
+        inferred["small_first"] = (0.0, kind.why)
     if config.randaugment:
         inferred["magnitude"] = (5.0, "of RandAugment, from 0 to 10")
     changed: dict[str, object] = {}
@@ -192,7 +205,7 @@ def _augmentation(config: ClassifierTrainConfig, data: Data) -> ClassifierTrainC
         if getattr(config, name) is None:
             changed[name] = value
             if value:
-                data.reasons.append((name, f"{value:g}", why))
+                data.reasons.append((name.replace("_", " "), f"{value:g}", why))
     return replace(config, **changed)  # type: ignore[arg-type]
 
 
@@ -239,6 +252,16 @@ def _check(config: ClassifierTrainConfig, data: Data) -> None:
         raise UserError(
             f"--rotate {config.rotate:g} is for images and volumes, and {data.source!r} holds "
             "signals: leave it out."
+        )
+    if config.small_first and ndim != 2:
+        raise UserError(
+            f"--small-first {config.small_first:g} is for images, and {data.source!r} holds "
+            f"samples of {times(data.shape)}: leave it out."
+        )
+    if config.small_first and config.time is not None:
+        raise UserError(
+            f"--small-first {config.small_first:g} is a share of a known number of steps, and "
+            f"--time {config.time} leaves it open: give --steps or --epochs, or leave it out."
         )
     if config.mixup:
         share = config.batch_size // processes(config).num_processes

@@ -17,6 +17,7 @@ from visarch.data.augmentation import (
     flip,
     mixing_weights,
     mixup,
+    reduced,
     shift,
     turn_and_zoom,
 )
@@ -28,7 +29,8 @@ from visarch.objectives.classification import cross_entropy, is_correct, smooth_
 from visarch.performance.uncompiled import uncompiled
 from visarch.pictures import beside
 from visarch.training.classifier import ClassifierTrainConfig
-from visarch.training.classifier_defaults import kind_of
+from visarch.training.classifier_defaults import SMALL_SIDE, kind_of
+from visarch.training.length import planned_steps
 from visarch.training.randomness import StepNoise, batch_indices, derive_seed
 
 _GRAY = 0.5
@@ -47,6 +49,12 @@ class ClassifierTask:
         self.config, self.classes, self.levels = config, data.classes, data.levels
         # beyond its edge a photograph goes on, and so does the paper that a character stands on
         self.padding: Padding = "mirror" if kind_of(data).name == "photographs" else "edge"
+
+        self._small_steps = 0.0
+        if config.small_first:
+            steps = planned_steps(config, len(data.splits["train"]))
+            assert steps is not None
+            self._small_steps = config.small_first * steps
 
         self._last: tuple[Tensor, Split, ClassifierMeasurement] | None = None
 
@@ -84,7 +92,8 @@ class ClassifierTask:
         if config.mixup:
             x, targets = mixup(x, targets, mixing_weights(config.mixup, noise.uniform(2)))
         # augmentation may have lost the memory format that suits the model
-        return torch.empty_like(images, dtype=x.dtype).copy_(x), targets
+        x = torch.empty_like(images, dtype=x.dtype).copy_(x)
+        return (reduced(x, SMALL_SIDE) if noise.step < self._small_steps else x), targets
 
     def _moved(self, images: Tensor, noise: StepNoise) -> Tensor:
         """Shifted, turned, zoomed and mirrored."""
@@ -136,7 +145,8 @@ class ClassifierTask:
             split = data.splits["validation"]
         indices = batch_indices(self.config.seed, 0, len(split), _EXAMPLES)
         images = split.read(indices).images
-        noise = StepNoise(derive_seed("examples", self.config.seed), 0, _EXAMPLES)
+        seed, last = derive_seed("examples", self.config.seed), math.ceil(self._small_steps)
+        noise = StepNoise(seed, last, _EXAMPLES)
         changed, _ = self.augment(images, images.new_zeros(len(images), 1).float(), noise)
         return beside(to_unit(images, self.levels), changed)
 

@@ -108,7 +108,7 @@ class StepNoise:
     def fork(self, number: int, batch_size: int) -> "StepNoise":
         """Unrelated noise for another batch, whole on this process: batch `number` of a split."""
         seed = derive_seed("fork", self.seed, self.step, number)
-        return StepNoise(seed, 0, batch_size, device=self.device)
+        return StepNoise(seed, self.step, batch_size, device=self.device)
 
     @uncompiled
     def _draw(

@@ -204,7 +204,10 @@ class Trainer:
         pieces = order.tensor_split(max(1, round(len(order) / self.config.batch_size)))
         numbers = range(len(pieces))[self.accelerator.process_index :: self._num_processes]
         batches = self._batches.each(pieces[number] for number in numbers)
-        noise = self.noise("statistics")
+        # those of a training's last step, whatever changes in its course
+        last = self.num_steps if self.total_steps is None else self.total_steps
+        seed = derive_seed("statistics", seed)
+        noise = StepNoise(seed, last, self.config.batch_size, device=self.device)
 
         def forward(number: int, batch: "Batch") -> object:
             return self.task.loss(model, batch, noise.fork(number, len(batch.images)))
