@@ -73,7 +73,7 @@ def test_it_compares_then_measures(name: str, monkeypatch: pytest.MonkeyPatch):
     except UserError as missing:
         pytest.skip(str(missing))
     monkeypatch.setattr(harness, "TURN", 0.0)
-    found = measure(name, benchmark, seconds=0, rounds=1)
+    found = measure(name, benchmark, seconds=0, rounds=1, alone=False)
     assert found["benchmark"] == name
     assert found["versions"].keys() >= {"torch", *benchmark.packages}
     for race in found["races"]:

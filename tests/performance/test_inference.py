@@ -28,6 +28,7 @@ from visarch.performance.inference import optimize_for_inference
 from visarch.training.batchnorm import exact_batchnorm_statistics
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 every_kind = pytest.mark.parametrize("variant", KINDS.values(), ids=KINDS)
 
 packs = pytest.mark.skipif(
@@ -164,6 +165,33 @@ def test_outputs_are_ordinary_tensors_in_float32_without_gradients(variant: Vari
         output.mul_(2)  # which inference mode's tensors would not allow
         (output * torch.ones_like(output, requires_grad=True)).sum().backward()
     assert not any(parameter.requires_grad for parameter in fast.parameters())
+
+
+@every_kind
+@pytest.mark.parametrize("precision", DTYPES)
+def test_what_it_is_given_is_not_written_over(variant: Variant, precision):
+    fast = optimize_for_inference(variant.make(), precision)
+    images, *others = variant.inputs(2)
+    images = images.to(DTYPES[precision])
+    if images.ndim == 4:
+        images = images.contiguous(memory_format=torch.channels_last)
+    inputs = [images, *others]
+    before = [given.clone() for given in inputs]
+    first = pytree.tree_leaves(fast(*inputs))
+    for given, was in zip(inputs, before, strict=True):
+        assert torch.equal(given, was)
+    for again, output in zip(pytree.tree_leaves(fast(*inputs)), first, strict=True):
+        assert torch.equal(again, output)
+
+
+@pytest.mark.parametrize("stem", ["small", "large"])
+@torch.no_grad()
+def test_every_stage_stays_as_it_was_when_the_next_is_computed(stem):
+    resnet = ResNet(ResNetConfig(stem=stem, depths=(2, 2), widths=(16, 32))).eval()
+    x = torch.randn(2, 3, 32, 32)
+    stages = optimize_for_inference(resnet, "fp32").stages(x)
+    for name, expected in resnet.stages(x).items():
+        assert relative_error(stages[name], expected) < 1e-5
 
 
 @every_kind

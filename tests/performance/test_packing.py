@@ -54,7 +54,7 @@ def is_channels_last(x: Tensor) -> bool:
     height=st.integers(1, 16),
     width=st.integers(1, 9),
     relu=st.booleans(),
-    added=st.sampled_from([None, "pixels", "context"]),
+    added=st.sampled_from([None, "pixels", "reused", "context"]),
     bias=st.booleans(),
 )
 @torch.no_grad()
@@ -79,10 +79,11 @@ def test_a_packed_convolution(
     expected = torch.func.functional_call(conv.double(), weights, rounded(x, precision))
     summand = None
     if added is not None:
-        size = expected.shape if added == "pixels" else (*expected.shape[:2], 1, 1)
+        size = (*expected.shape[:2], 1, 1) if added == "context" else expected.shape
         summand = torch.randn(size).to(precision).contiguous(memory_format=torch.channels_last)
         expected = expected + summand.double()
-    actual = packed(x, summand)
+    actual = packed(x, summand, reuse=added == "reused")
+    assert (summand is not None and actual.data_ptr() == summand.data_ptr()) == (added == "reused")
     assert actual.dtype == precision
     assert_near(actual, expected.relu() if relu else expected)
 

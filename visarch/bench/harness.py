@@ -1,7 +1,7 @@
 """Measuring programs side by side: made, compared, warmed up, and timed in turns."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
@@ -28,6 +28,18 @@ class Work(NamedTuple):
     answer: Callable[[], Tensor] | None = None
     """What it makes of the inputs that all contenders share; asked for once, before it is timed.
     None where there is nothing to compare, which the contender's note explains."""
+    together: Callable[[int], object] | None = None
+    """Makes so many calls where that is quicker than one by one."""
+    started: float = 0.0
+    """Seconds that passed until it could be made; they are not its own."""
+
+    def repeat(self, calls: int) -> None:
+        """Make so many calls."""
+        if self.together is not None:
+            self.together(calls)
+            return
+        for _ in range(calls):
+            self.call()
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,8 @@ class Race:
     unit: str = "images"
     limit: float | None = None
     """Seconds within which a call of ours is to end."""
-    agreements: Sequence[Agreement] = ()
-    """What was compared before anything was made fast."""
+    check: Callable[[], Iterable[Agreement]] = tuple
+    """Compares what can be compared before anything is made fast."""
 
 
 @dataclass
@@ -154,14 +166,15 @@ def run(
     Raises:
         UserError: an answer differs from ours.
     """
+    agreements = [*race.check()]
     laps, works, answers = [], [], []
     for contender in (race.ours, *race.peers):
         start = clock()
         work = contender.make()
         answers.append(None if work.answer is None else work.answer())
         works.append(work)
-        laps.append(Lap(contender, clock() - start))
-    agreements = [*race.agreements, *_compare(race.peers, answers)]
+        laps.append(Lap(contender, clock() - start - work.started))
+    agreements += _compare(race.peers, answers)
 
     expected = []
     for lap, work in zip(laps, works, strict=True):
@@ -221,8 +234,7 @@ def _order(number: int, count: int) -> range:
 
 def _seconds(work: Work, calls: int, clock: Callable[[], float]) -> float:
     start = clock()
-    for _ in range(calls):
-        work.call()
+    work.repeat(calls)
     return clock() - start
 
 

@@ -8,6 +8,7 @@ import torch
 
 from visarch.bench.harness import Race, run
 from visarch.bench.peers import require
+from visarch.bench.processes import apart
 from visarch.bench.result import race_record, record
 
 
@@ -31,10 +32,18 @@ def measure(
     seconds: float,
     rounds: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    alone: bool = True,
 ) -> dict[str, Any]:
     """Run all races of a benchmark, with weights and inputs that are the same each time.
 
-    Arguments as of :func:`visarch.bench.harness.run`.
+    Args:
+        name: of the benchmark.
+        benchmark: makes the races.
+        seconds: as of :func:`visarch.bench.harness.run`, like those below.
+        rounds: likewise.
+        progress: likewise.
+        alone: let ours and each peer have a process of its own. Where there are no peers of other
+            packages, all share one.
 
     Raises:
         UserError: a peer is not installed, or computes something else.
@@ -42,7 +51,8 @@ def measure(
     require(benchmark.packages)
     torch.manual_seed(0)
     races = []
-    for race in benchmark.races():
+    is_apart = alone and bool(benchmark.packages)
+    for race in apart(benchmark) if is_apart else benchmark.races():
         outcome = run(race, seconds=seconds, rounds=rounds, progress=progress)
         races.append(race_record(outcome))
         del race, outcome

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Agreement, Contender, Race, Work, agree
 from visarch.bench.peers import huggingface
 from visarch.bench.steps import OurStep, PeerStep, digits, in_eval, unit_images
 from visarch.models.config import ResNetConfig
@@ -49,13 +49,11 @@ class ResNetTrain:
         )
         plain = ResNet(self.config).eval()
         x = torch.rand(4, *data.shape)
-        with torch.no_grad():
-            copied = agree(
-                "transformers' with our weights, all fp32",
-                plain(x),
-                huggingface.resnet(plain)(x).logits,
-                EXACT,
-            )
+
+        @torch.no_grad()
+        def copied() -> Iterator[Agreement]:
+            theirs = huggingface.resnet(plain)(x).logits
+            yield agree("transformers' with our weights, all fp32", plain(x), theirs, EXACT)
 
         def ours() -> Work:
             step = OurStep(ClassifierTask(settings, data), plain, train, settings)
@@ -87,5 +85,5 @@ class ResNetTrain:
                 ),
             ),
             count=self.batch_size,
-            agreements=(copied,),
+            check=copied,
         )

@@ -1,6 +1,6 @@
 """64 images from a diffusion model, beside labml.ai's sampler of 1,000 steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,13 +83,12 @@ class Sample:
         theirs = labml.unet(plain)
         shape = (self.config.in_channels, self.side, self.side)
         x, t = torch.randn(4, *shape), torch.rand(4)
-        with torch.no_grad():
-            copied = agree(
-                "labml.ai's network with our weights, all fp32",
-                plain(x, t),
-                theirs(x, labml.NUM_STEPS * t),
-                EXACT,
-            )
+
+        @torch.no_grad()
+        def copied() -> Iterator[Agreement]:
+            what = "labml.ai's network with our weights, all fp32"
+            yield agree(what, plain(x, t), theirs(x, labml.NUM_STEPS * t), EXACT)
+
         note = "the note's network at random weights; --run compares what a trained one draws"
         return self._race(plain, recipe, shape, theirs, copied, note)
 
@@ -103,16 +102,21 @@ class Sample:
                 f"--samples {len(places)} are compared with the {len(split)} {split.name} images "
                 f"of {run.source}; a distance takes at least {_FEWEST} of each kind."
             )
-        asked = condition_of(run.model, split).take(places % len(split))
-        fast: Denoiser = run.model.optimize_for_inference()
-        ours = sample(fast, recipe, shape, places.tolist(), run.seed, asked).images
-        theirs = torch.cat(
-            [
-                _draw(_as_epsilon(fast, recipe, asked.take(part)), part.tolist(), shape, run.seed)
-                for part in places.split(self.num_images)
-            ]
-        )
-        equal = _as_near(run, network, split, ours, theirs)
+
+        def equal() -> Iterator[Agreement]:
+            asked = condition_of(run.model, split).take(places % len(split))
+            fast: Denoiser = run.model.optimize_for_inference()
+            ours = sample(fast, recipe, shape, places.tolist(), run.seed, asked).images
+            theirs = torch.cat(
+                [
+                    _draw(
+                        _as_epsilon(fast, recipe, asked.take(part)), part.tolist(), shape, run.seed
+                    )
+                    for part in places.split(self.num_images)
+                ]
+            )
+            yield _as_near(run, network, split, ours, theirs)
+
         asked = recipe.usual(run.model, range(self.num_images))
         epsilon = _as_epsilon(run.model, recipe, asked)
         return self._race(run.model, recipe, shape, epsilon, equal, f"the network of {run.source}")
@@ -123,7 +127,7 @@ class Sample:
         recipe: Recipe,
         shape: tuple[int, ...],
         theirs: Epsilon,
-        agreement: Agreement,
+        check: Callable[[], Iterable[Agreement]],
         note: str,
     ) -> Race:
         def ours() -> Work:
@@ -160,7 +164,7 @@ class Sample:
                 ),
             ),
             count=self.num_images,
-            agreements=(agreement,),
+            check=check,
         )
 
 

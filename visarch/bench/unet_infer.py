@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Agreement, Contender, Race, agree
 from visarch.bench.inference import evaluation
 from visarch.bench.peers import huggingface, labml
 from visarch.models.config import UNetConfig
@@ -43,8 +43,11 @@ def _race(
     plain: Denoiser, labmls: Any, diffusers: Any, macs: Sequence[float], x: Tensor, t: Tensor
 ) -> Race:
     theirs = x, labml.NUM_STEPS * t
-    with torch.no_grad():
-        copied = agree("labml.ai's with our weights, all fp32", plain(x, t), labmls(*theirs), EXACT)
+
+    @torch.no_grad()
+    def copied() -> Iterator[Agreement]:
+        yield agree("labml.ai's with our weights, all fp32", plain(x, t), labmls(*theirs), EXACT)
+
     bar = _BARS.get(len(x))
     return Race(
         f"batch {len(x)}",
@@ -71,5 +74,5 @@ def _race(
             ),
         ),
         count=len(x),
-        agreements=(copied,),
+        check=copied,
     )

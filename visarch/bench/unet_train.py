@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Agreement, Contender, Race, Work, agree
 from visarch.bench.peers import labml
 from visarch.bench.steps import OurStep, PeerStep, digits, in_eval, unit_images
 from visarch.errors import UserError
@@ -47,13 +47,11 @@ class UNetTrain:
         plain = labml.like_labml(self.config).eval()
         x = torch.randn(4, *data.shape)
         t = torch.rand(len(x))
-        with torch.no_grad():
-            copied = agree(
-                "labml.ai's with our weights, all fp32",
-                plain(x, t),
-                labml.unet(plain)(x, labml.NUM_STEPS * t),
-                EXACT,
-            )
+
+        @torch.no_grad()
+        def copied() -> Iterator[Agreement]:
+            theirs = labml.unet(plain)(x, labml.NUM_STEPS * t)
+            yield agree("labml.ai's with our weights, all fp32", plain(x, t), theirs, EXACT)
 
         def ours() -> Work:
             step = OurStep(DiffusionTask(settings, data), plain, data.splits["train"], settings)
@@ -104,7 +102,7 @@ class UNetTrain:
                 ),
             ),
             count=self.batch_size,
-            agreements=(copied,),
+            check=copied,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visarch.bench.harness import EXACT, LOW_PRECISION, Contender, Race, Work, agree
+from visarch.bench.harness import EXACT, LOW_PRECISION, Agreement, Contender, Race, Work, agree
 from visarch.bench.peers import pythae
 from visarch.bench.steps import OurStep, PeerStep, digits, in_eval, unit_images
 from visarch.models.config import VAEConfig
@@ -39,13 +39,10 @@ class VAETrain:
         def reconstruction(theirs: Any) -> Tensor:
             return in_eval(theirs.decoder, in_eval(theirs.encoder, x).embedding).reconstruction
 
-        with torch.no_grad():
-            copied = agree(
-                "pythae's with our weights, all fp32",
-                plain(x)[0],
-                reconstruction(pythae.vae(plain)),
-                EXACT,
-            )
+        @torch.no_grad()
+        def copied() -> Iterator[Agreement]:
+            theirs = reconstruction(pythae.vae(plain))
+            yield agree("pythae's with our weights, all fp32", plain(x)[0], theirs, EXACT)
 
         def ours() -> Work:
             task = VAETask(settings, data.levels)
@@ -75,5 +72,5 @@ class VAETrain:
                 ),
             ),
             count=self.batch_size,
-            agreements=(copied,),
+            check=copied,
         )

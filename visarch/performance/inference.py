@@ -21,6 +21,7 @@ from visarch.models.unet import Denoiser, UNet
 from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.performance import choices
 from visarch.performance.folding import fold_batch_norms
+from visarch.performance.memory import keep_freed_memory
 from visarch.performance.outputs import map_tensors
 from visarch.performance.packed_blocks import own_tensors, pack
 from visarch.performance.packing import can_pack
@@ -98,6 +99,8 @@ def freeze(folded: nn.Module, precision: str, ranges: Ranges | None = None) -> "
     integers.
     """
     device = next(folded.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     is_packed = _packs(folded, device)
     layout = choices.memory_format(folded, device, precision).value
     own_tensors(folded, DTYPES[precision])
@@ -174,7 +177,7 @@ class InferenceResNet(Inference, ResNet):
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         return self._compute(
-            lambda x: {name: self._numbers(name, z) for name, z in self._steps(x)}, x
+            lambda x: {name: _ordinary(self._numbers(name, z)) for name, z in self._steps(x)}, x
         )
 
     def features(self, x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it lets go of, for the next who asks; on Linux.
 
     Else the C library gives large pieces back to the system at once, and gets them back zeroed,
-    page by page: gradients and activations, made anew in every step, take a tenth of its time so.
+    page by page: a training step takes a tenth of its time for that, and a ResNet-50 without
+    gradients a quarter.
     Returns whether the C library can do that.
 
     Source: GNU C library, `man mallopt`.

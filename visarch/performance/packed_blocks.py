@@ -80,7 +80,8 @@ def _packed(module: nn.Module) -> nn.Module | None:
 class PackedResidual(nn.Module):
     """ResidualBlock or BottleneckBlock with its BatchNorms folded: two or three convolutions.
 
-    The last of them adds the shortcut and takes the ReLU. Shapes: (b, C, H, W) → (b, C', H', W').
+    The last of them adds the shortcut, takes the ReLU, and writes over what it added: x may not be
+    used again. Shapes: (b, C, H, W) → (b, C', H', W').
     """
 
     def __init__(self, block: ResidualBlock | BottleneckBlock) -> None:
@@ -93,7 +94,8 @@ class PackedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.precision, memory_format=torch.channels_last)
-        return self.last(self.first(x), x if self.shortcut is None else self.shortcut(x))
+        z = self.first(x)
+        return self.last(z, x if self.shortcut is None else self.shortcut(x), reuse=True)
 
 
 class PackedResBlockU(nn.Module):
@@ -113,8 +115,10 @@ class PackedResBlockU(nn.Module):
     def forward(self, x: Tensor, activated: Tensor) -> Tensor:
         context = self.context(activated)[:, :, None, None]
         z2 = self.conv1(norm_swish(self.norm1, x), context)
-        added = x if self.shortcut is None else self.shortcut(x)
-        return self.conv2(norm_swish(self.norm2, z2), added)
+        z3 = norm_swish(self.norm2, z2)
+        if self.shortcut is None:
+            return self.conv2(z3, x)  # which goes over to the ascent as well
+        return self.conv2(z3, self.shortcut(x), reuse=True)
 
 
 class PackedAttn(nn.Module):
@@ -174,7 +178,7 @@ class PackedDecoder(nn.Module):
         else:
             first = self.h[0]
             assert isinstance(first, PackedResidual)
-            y = self.h[1:](first.last(self._grid(self.conv1(latents)), grid))
+            y = self.h[1:](first.last(self._grid(self.conv1(latents)), grid, reuse=True))
         y = y.permute(0, 2, 3, 1)  # (b, H/p, W/p, C), the order in memory
         if config.sigma == "predicted":
             log_sigma = self.f_var(y.flatten(1).float())

@@ -86,6 +86,9 @@ class Packed(nn.Module):
 class PackedConv(Packed):
     """y = activation(Conv(x) + added), in channels_last, for a :class:`visarch.Conv` in 2-d.
 
+    With ``reuse`` the result is written over ``added``, of the same shape, which saves one of three
+    passes over memory.
+
     Shapes: x (b, C, H, W), added (b, C', H', W') or (b, C', 1, 1) → (b, C', H', W').
     """
 
@@ -100,7 +103,7 @@ class PackedConv(Packed):
         is_low = self.precision == torch.bfloat16
         self.least_width = least_width(conv, self.padding[1]) if is_low else 0
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, added: Tensor | None = None, *, reuse: bool = False) -> Tensor:
         if x.dtype != self.precision:
             x = x.to(self.precision)
         if self.edges is not None:
@@ -114,9 +117,12 @@ class PackedConv(Packed):
         geometry = self.padding, self.stride, _NO_DILATION, _NO_GROUPS
         if added is not None:
             assert not is_narrow
-            return _ops._convolution_pointwise.binary(
-                x, added, weight, self.bias, *geometry, "add", None, self.activation, [], ""
-            )
+            how: tuple[Any, ...] = ("add", None, self.activation, [], "")
+            if reuse:
+                return _ops._convolution_pointwise_.binary(
+                    added, x, weight, self.bias, *geometry, *how
+                )
+            return _ops._convolution_pointwise.binary(x, added, weight, self.bias, *geometry, *how)
         y = _ops._convolution_pointwise.default(
             x, weight, self.bias, *geometry, self.activation or "none", [], ""
         )
