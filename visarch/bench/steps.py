@@ -32,11 +32,19 @@ class OurStep:
         model: a copy of it is prepared and trained.
         split: what to learn from.
         config: batch size, optimizer, clipping, width of the average, seed.
+        ready: makes the copy fast, in place.
     """
 
-    def __init__(self, task: Task, model: nn.Module, split: Split, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        split: Split,
+        config: TrainConfig,
+        ready: Callable[[nn.Module], nn.Module] = prepare,
+    ) -> None:
         self.task, self.split, self.config = task, split, config
-        self.model = prepare(copy.deepcopy(model).train(), training=True)
+        self.model = ready(copy.deepcopy(model).train())
         self.optimizer = make_optimizer(self.model, config)
         self.ema = PowerEma(self.model, config.ema)
         self.parameters = list(self.model.parameters())

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from visarch.blocks.convolution import Conv, SameConv
+from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser, ResBlockU, UNet
 from visarch.models.vae import GaussianVAE
 from visarch.performance import choices
 from visarch.performance.dropout import FastDropout
 from visarch.performance.fused_block import FusedResBlockU
+from visarch.performance.in_place import FastBottleneckBlock, FastResidualBlock
 from visarch.performance.inference import optimize_for_inference
 from visarch.performance.memory import keep_freed_memory
 from visarch.performance.outputs import map_tensors
@@ -22,6 +24,8 @@ _ON_CPU: dict[type[nn.Module], type[nn.Module]] = {
     Conv: FastConv,
     SameConv: FastSameConv,
     nn.Dropout: FastDropout,
+    ResidualBlock: FastResidualBlock,
+    BottleneckBlock: FastBottleneckBlock,
 }
 _ON_GPU: dict[type[nn.Module], type[nn.Module]] = {ResBlockU: FusedResBlockU}
 _ENTRANCES = ("forward", "features", "stages", "encode", "decode")
