@@ -45,7 +45,7 @@ def candidates(data: Data) -> Iterator[Candidate]:
 
     classifier = ClassifierTrainConfig(
         data="",
-        batch_size=32,
+        batch_size=16,
         optimizer="adamw",
         learning_rate=1e-3,
         crop=2,
@@ -59,7 +59,7 @@ def candidates(data: Data) -> Iterator[Candidate]:
 
     diffusion = DiffusionTrainConfig(
         data="",
-        batch_size=8,
+        batch_size=4,
         learning_rate=1e-4,
         conditional="no",
         flip="no",

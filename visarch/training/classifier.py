@@ -80,6 +80,11 @@ class ClassifierTrainConfig(TrainConfig):
     for SGD; for AdamW it is 1."""
     label_smoothing: float = 0.1
     """ε: share of each target that is spread over all classes."""
+    sample_every: int = 1000
+    """Steps from one set of pictures to the next; 0 draws them only at the end."""
+    evaluate_every: int = 1000
+    """Steps from one evaluation on the validation images to the next; 0 evaluates only at the
+    end."""
 
     crop: int | None = None
     """Augmentation: images are moved by up to so many pixels each way; by default an eighth of the
@@ -88,7 +93,7 @@ class ClassifierTrainConfig(TrainConfig):
     """Augmentation: half of the images are mirrored from left to right; auto goes by the data."""
     small_first: float | None = None
     """Share of the training, its beginning, in which images are seen at three quarters of their
-    side, which takes little more than half the time; by default 0.6 for many photographs in the
+    side, which takes little more than half the time; by default 0.65 for many photographs in the
     small network, unless it trains for a time."""
     rotate: float | None = None
     """Augmentation: images are turned by up to so many degrees each way; by default 10 for
