@@ -1,8 +1,8 @@
 """labml.ai's DDPM U-Net (``labml_nn.diffusion.ddpm.unet``), from which the note's descends.
 
-Beside the note's network it has a shortcut around attention (``attention="residual"``), eight groups
-in its last GroupNorm (``last_groups=8``), and GroupNorms in attention that it never applies, whose
-weights are left out. Its times run from 0 to 1000, ours from 0 to 1.
+Beside the note's network it has a shortcut around attention (``attention="residual"``), eight
+groups in its last GroupNorm (``last_groups=8``), and GroupNorms in attention that it never applies,
+whose weights are left out. Its times run from 0 to 1000, ours from 0 to 1.
 """
 
 import math
