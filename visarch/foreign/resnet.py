@@ -23,7 +23,6 @@ _OTHER_NETWORKS = {
     r"\.se\.|\.attn\.": "squeeze-and-excitation or attention within the blocks",
     r"^conv1\.\d": "a stem of several convolutions (ResNet-C, ResNet-D)",
     r"downsample\.2\.": "average pooling in the shortcuts (ResNet-D)",
-    r"^features\.|^denselayer|^blocks\.|^stages\.": "another architecture than a ResNet",
 }
 """What names tell of networks that are no plain ResNet."""
 
@@ -44,16 +43,11 @@ def configuration(weights: Weights, package: str) -> ResNetConfig:
     Raises:
         UserError: they are not those of a plain ResNet.
     """
+    _require(weights, package, "layer1.0.conv1.weight", "layer1.0.conv2.weight")
     found = [why for pattern, why in _OTHER_NETWORKS.items() if _any(pattern, weights)]
     if found:
         raise UserError(f"This is no plain ResNet of {package}: it has {' and '.join(found)}.")
-    for name in ("conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight"):
-        if name not in weights or weights[name].ndim != 4:
-            raise UserError(
-                f"This is no ResNet of {package}: "
-                + (f"{name} is missing" if name not in weights else f"{name} is no 2-d convolution")
-                + f". The file's names begin with {', '.join(list(weights)[:3])}."
-            )
+    _require(weights, package, "conv1.weight")
     bottleneck = "layer1.0.conv3.weight" in weights
     stacks = list(_counted(weights, "layer", first=1))
     widths = [weights[f"layer{i}.0.conv1.weight"].shape[0] for i in stacks]
@@ -102,6 +96,21 @@ def outputs(weights: Mapping[str, Tensor], x: Float[Tensor, "b c h w"]) -> Float
     if "fc.weight" in weights:
         y = torch.addmm(weights["fc.bias"], y, weights["fc.weight"].T)
     return y
+
+
+def _require(weights: Weights, package: str, *names: str) -> None:
+    """That there are 2-d convolutions of these names.
+
+    Raises:
+        UserError: there are not.
+    """
+    for name in names:
+        if name not in weights or weights[name].ndim != 4:
+            problem = "is no 2-d convolution" if name in weights else "is missing"
+            raise UserError(
+                f"This is no ResNet of {package}: {name} {problem}. The file's names begin with "
+                f"{', '.join(list(weights)[:3])}."
+            )
 
 
 def _their_name(ours: str) -> str:
