@@ -87,13 +87,13 @@ def test_a_hub_out_of_reach(hub, folder, monkeypatch):
         raise OfflineModeIsEnabled("offline mode")
 
     monkeypatch.setattr(hub, "create_commit", fail)
-    with pytest.raises(UserError, match="did not take jane/m.*offline mode.*hf auth login"):
+    with pytest.raises(UserError, match=r"did not take jane/m.*offline mode.*hf auth login"):
         publishing.upload({"a": b""}, "jane/m", public=False, message="")
 
 
 @pytest.mark.parametrize("name", ["m", "jane/", "/m", "a/b/c", "jane/m m", "jane/../m", ""])
 def test_names_that_the_hub_does_not_have(name: str):
-    with pytest.raises(UserError, match="no name on the hub.*OWNER/NAME"):
+    with pytest.raises(UserError, match=r"no name on the hub.*OWNER/NAME"):
         publishing.check_name(name)
 
 
