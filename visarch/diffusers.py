@@ -107,7 +107,7 @@ def pipeline(source: str, device: str = "cpu") -> Any:
     run = load_run(source, device).of(Denoiser)
     sides = run.preparation.shape[1:]
     try:
-        unet = DiffusersUNet.around(run.model, sides)  # type: ignore[arg-type]
+        unet = DiffusersUNet.around(run.model, sides)
     except ValueError as error:
         raise UserError(f"{source}: {error}.") from error
     return DDPMPipeline(unet=unet, scheduler=scheduler(recipe_of(run)))

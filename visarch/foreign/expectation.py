@@ -15,8 +15,9 @@ from visarch.models.config import ResNetConfig
 
 Reason = tuple[str, str, str]
 
-_IMAGENET = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CIFAR = 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+_Usual = tuple[int, tuple[float, ...], tuple[float, ...]]
+_IMAGENET: _Usual = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CIFAR: _Usual = 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ does without weights (strides, pooling) is not in a file of weights: it is taken
 import re
 from collections.abc import Mapping
 from itertools import count
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -68,7 +69,8 @@ def outputs(weights: Mapping[str, Tensor], x: Float[Tensor, "b c h w"]) -> Float
 
     def norm(x: Tensor, name: str) -> Tensor:
         parts = ("running_mean", "running_var", "weight", "bias")
-        return functional.batch_norm(x, *(weights[f"{name}.{part}"] for part in parts))
+        mean, variance, scale, shift = (weights[f"{name}.{part}"] for part in parts)
+        return functional.batch_norm(x, mean, variance, scale, shift)
 
     def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = weights[f"{name}.weight"]
@@ -137,8 +139,8 @@ def _counted(weights: Mapping[str, Tensor], before: str, *, first: int) -> range
     return range(first, next(number for number in count(first) if number not in present))
 
 
-def _stem(weight: Tensor, package: str) -> str:
-    stems = {(3, 3): "small", (7, 7): "large"}
+def _stem(weight: Tensor, package: str) -> Literal["small", "large"]:
+    stems: dict[tuple[int, ...], Literal["small", "large"]] = {(3, 3): "small", (7, 7): "large"}
     window = tuple(weight.shape[2:])
     if window not in stems:
         raise UserError(

@@ -58,5 +58,5 @@ def absorb_normalization(model: ResNet, mean: Sequence[float], deviation: Sequen
     """
     shape = (1, -1, *(1,) * model.config.ndim)
     m, d = (torch.tensor(values).view(shape) for values in (mean, deviation))
-    model.conv.weight /= d
+    model.conv.weight.div_(d)
     model.norm.running_mean += (model.conv.weight * m).flatten(1).sum(1)
