@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,11 @@ def test_what_is_given_is_taken_without_a_word(tmp_path: Path):
 def test_what_is_usual_is_assumed_and_said(config, shape, mean, tmp_path: Path):
     found, reasons = settled(Expectation(), tmp_path / "w.pt", config)
     assert (found.shape, found.mean) == (shape, mean)
-    assert [what for what, _, _ in reasons] == ["image size", "mean", "deviation"]
-    assert all(why.startswith("assumed: ") for _, _, why in reasons)
+    assert [what for what, _, _ in reasons] == ["image size", "mean", "deviation", "class names"]
+    assert all(why.startswith("assumed: ") for _, _, why in reasons[:3])
+    assert found.class_names == ("0", "1", "2")  # so that no folder's names are taken for them
+    featureless, _ = settled(Expectation(), tmp_path / "w.pt", replace(config, num_classes=None))
+    assert featureless.class_names is None
 
 
 def test_a_configuration_of_timm_beside_the_file_is_read(tmp_path: Path):
@@ -50,7 +54,7 @@ def test_a_configuration_of_timm_beside_the_file_is_read(tmp_path: Path):
     assert found.shape == (3, 160, 128)
     assert found.mean == (0.0, 0.0, 0.0)
     assert found.deviation == (0.2, 0.3, 0.4)
-    assert [why for _, _, why in reasons] == ["told by config.json beside the weights"] * 2
+    assert [why for _, _, why in reasons[:2]] == ["told by config.json beside the weights"] * 2
 
 
 REFUSED = {

@@ -56,6 +56,11 @@ class Expectation:
                 why = source if name in told else f"assumed: {usual}"
                 settled = replace(settled, **{name: found})
                 reasons.append((name.replace("_", " "), " ".join(f"{v:g}" for v in found), why))
+        if settled.class_names is None and config.num_classes:
+            numbers = tuple(map(str, range(config.num_classes)))
+            settled = replace(settled, class_names=numbers)
+            why = "no --class-names FILE was given"
+            reasons.append(("class names", f"0 … {config.num_classes - 1}", why))
         settled = replace(settled, shape=_shape(settled.image_size, config))
         _check(settled, config)
         return settled, reasons

@@ -142,8 +142,9 @@ class ResNet(nn.Module, Pretrained):
                 f"normalize_inputs was given mean {tuple(mean)} and deviation {tuple(deviation)}: "
                 f"each must have {channels} numbers, one for each channel, the second above 0"
             )
+        device = next(self.parameters()).device
         for name, values in (("mean", mean), ("deviation", deviation)):
-            numbers = torch.tensor(values, dtype=torch.float32, device=self.norm.weight.device)
+            numbers = torch.tensor(values, dtype=torch.float32, device=device)
             setattr(self, name, numbers.view(-1, *(1,) * ndim))
 
     def normalized(self, x: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b c *spatial"]:
