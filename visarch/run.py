@@ -206,6 +206,9 @@ def _model_on_its_own(source: str, model: nn.Module, facts: Mapping[str, Any]) -
 
 def _told(source: str, model: nn.Module, facts: Mapping[str, Any]) -> Run[nn.Module]:
     """A model with what is told of it; the rest as it is without a run folder."""
+    settings = dict(facts.get("settings") or {})
+    if isinstance(model, ResNet) and "mean" in settings:
+        model.normalize_inputs(settings["mean"], settings["deviation"])
     return Run(
         source=source,
         folder=None,
@@ -213,7 +216,7 @@ def _told(source: str, model: nn.Module, facts: Mapping[str, Any]) -> Run[nn.Mod
         preparation=Preparation.from_dict(facts["preparation"]),
         classes=_names(facts.get("classes")),
         vector_names=_names(facts.get("vector_names")),
-        settings=dict(facts.get("settings") or {}),
+        settings=settings,
         assumption=None,
         seed=int(facts.get("seed", 0)),
         data=None,

@@ -191,3 +191,30 @@ REFUSED = {
 def test_what_does_not_fit_is_refused_with_a_way_out(mistake, answer: str):
     with pytest.raises(ValueError, match=answer):
         mistake()
+
+
+@pytest.mark.parametrize("stem", ["small", "large"])
+@torch.no_grad()
+def test_inputs_are_normalized_where_that_was_asked_for(stem):
+    config = ResNetConfig(num_classes=2, depths=(1,), widths=(4,), stem=stem)
+    model, x = randomize(ResNet(config)), torch.rand(2, 3, 16, 12)
+    mean, deviation = torch.tensor([0.5, 0.4, 0.1]), torch.tensor([0.2, 0.3, 2.0])
+    z = (x - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+    expected = {"stages": model.stages(z), "features": model.features(z), "logits": model(z)}
+    names = list(model.state_dict())
+    model.normalize_inputs(mean.tolist(), deviation.tolist())
+    found = {"stages": model.stages(x), "features": model.features(x), "logits": model(x)}
+    torch.testing.assert_close(found, expected)
+    assert list(model.state_dict()) == names  # it is no part of the weights
+
+    fast = model.optimize_for_inference(precision="fp32")
+    torch.testing.assert_close(fast(x), expected["logits"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"),
+    [((0.0,), (1.0,)), ((0.0,) * 3, (1.0,) * 2), ((0.0,) * 3, (1.0, 0.0, 1.0))],
+)
+def test_a_normalization_has_a_number_for_each_channel(mean, deviation):
+    with pytest.raises(ValueError, match="each must have 3 numbers"):
+        ResNet(ResNetConfig(depths=(1,), widths=(4,))).normalize_inputs(mean, deviation)

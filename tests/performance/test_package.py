@@ -36,6 +36,18 @@ def test_what_is_packed_comes_back(variant: Variant, precision, tmp_path: Path, 
     assert all(map(torch.equal, ours, theirs))
 
 
+def test_a_normalization_of_inputs_comes_back(tmp_path: Path):
+    variant = VARIANTS["resnet-bottleneck-small-stem"]
+    model, (x,) = randomize(variant.make()), variant.inputs(2)
+    plain = model.optimize_for_inference(precision="fp32")(x)
+    channels = model.config.in_channels
+    model.normalize_inputs([0.3] * channels, [0.2] * channels)
+    save_package(model, tmp_path / FILE, "fp32")
+    loaded, fast = load_package(tmp_path / FILE), model.optimize_for_inference(precision="fp32")
+    assert torch.equal(loaded(x), fast(x))
+    assert not torch.allclose(fast(x), plain)
+
+
 def test_it_is_the_same_in_another_process_which_loads_no_compiler(tmp_path: Path):
     variant = VARIANTS["resnet-bottleneck-small-stem"]
     model, (x,) = randomize(variant.make()), variant.inputs(2)

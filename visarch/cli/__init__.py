@@ -106,6 +106,16 @@ VERBS = {
         "list a network's steps: shapes, parameters, MACs, receptive field",
         "visarch.cli.describe:Describe",
     ),
+    "import": Verb(
+        "FILE --from PACKAGE --out DIR",
+        "turn weights of torchvision, timm or labml.ai into a model folder",
+        "visarch.cli.import_weights:Import",
+    ),
+    "push": Verb(
+        "RUN OWNER/NAME",
+        "put a finished run's model on the Hugging Face hub, with its card",
+        "visarch.cli.push:Push",
+    ),
     "verify": Verb(
         "",
         "prove every box against the literal reference and the lemmas",

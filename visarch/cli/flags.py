@@ -118,7 +118,10 @@ def _flags(verb: type) -> dict[str, Any]:
         if isinstance(hint, type) and is_dataclass(hint):
             found |= _flags(hint)
         elif not any(mark in _NO_FLAG for mark in marks):
-            name = field.name.replace("_", "-")
+            own = [
+                mark.name for mark in marks if getattr(mark, "name", None)
+            ]  # --from is a keyword
+            name = (own or [field.name])[0].replace("_", "-")
             names = [f"--{name}", f"--no-{name}"] if hint is bool else [f"--{name}"]
             names += [alias for mark in marks for alias in getattr(mark, "aliases", None) or ()]
             found |= dict.fromkeys(names, hint)

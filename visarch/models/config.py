@@ -71,6 +71,8 @@ class UNetConfig:
     """d: size of a head; none: channels / K"""
     num_groups: int = 32
     """G: groups of every GroupNorm"""
+    last_groups: int | None = None
+    """groups of the GroupNorm before the output; none: G, as everywhere"""
     dropout: float = 0.1
     """probability of dropping an input of a residual block's second convolution"""
     context_dim: int = 256
@@ -87,7 +89,7 @@ class UNetConfig:
                 f"{len(self.widths)} levels in widths {self.widths}"
             )
         _at_least_one(self, "in_channels", "out_channels", "widths", "num_blocks", "num_heads")
-        _at_least_one(self, "head_dim", "num_groups", "context_dim")
+        _at_least_one(self, "head_dim", "num_groups", "last_groups", "context_dim")
         _one_of(self, "attention", "ndim")
         _probability(self, "dropout")
         indivisible = [width for width in self.widths if width % self.num_groups]
@@ -96,6 +98,11 @@ class UNetConfig:
             raise ValueError(
                 f"UNetConfig: num_groups {self.num_groups} does not divide the widths "
                 f"{indivisible}: choose a divisor of {divisor}, such as {math.gcd(divisor, 32)}"
+            )
+        if self.last_groups is not None and self.widths[0] % self.last_groups:
+            raise ValueError(
+                f"UNetConfig: last_groups {self.last_groups} does not divide the {self.widths[0]} "
+                f"channels before the output: choose a divisor, such as {self.num_groups}"
             )
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_model
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 
-class Pretrained(PyTorchModelHubMixin, library_name="visarch", license="apache-2.0"):
+class Pretrained(PyTorchModelHubMixin, library_name="visarch"):
     """``save_pretrained`` and ``from_pretrained`` for the models of this package.
 
     On top of huggingface_hub's mixin, ``config.json`` names the architecture, so that

@@ -10,8 +10,10 @@ For a 3 × 32 × 32 image, ResNet-50 is
     y  ← AvgPool(z₄)                                          2048
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,6 +88,9 @@ class ResNet(nn.Module, Pretrained):
     Source: note, section 2.1; He et al. 2016. Initial values: He et al. 2015 (fan-out).
     """
 
+    mean: Tensor | None
+    deviation: Tensor | None
+
     def __init__(self, config: ResNetConfig = ResNetConfig()) -> None:
         super().__init__()
         self.config = config
@@ -97,6 +102,8 @@ class ResNet(nn.Module, Pretrained):
                 config.in_channels, channels, 7, stride=2, padding=3, bias=False, ndim=ndim
             )
         self.norm = BatchNorm(channels)
+        self.register_buffer("mean", None, persistent=False)  # unless inputs are normalized
+        self.register_buffer("deviation", None, persistent=False)
 
         stacks: list[ResStack] = []
         for index, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True)):
@@ -120,10 +127,36 @@ class ResNet(nn.Module, Pretrained):
             if isinstance(module, Conv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def normalize_inputs(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        """From here on, take every image as (x − mean) / deviation, channel by channel.
+
+        Weights that were trained elsewhere often expect it. It is no part of ``config.json`` or of
+        the weights: ``task.json`` tells it, and the verbs go by that.
+
+        Raises:
+            ValueError: there is not one number for each channel, or a deviation is not positive.
+        """
+        channels, ndim = self.config.in_channels, self.config.ndim
+        if not len(mean) == len(deviation) == channels or not all(d > 0 for d in deviation):
+            raise ValueError(
+                f"normalize_inputs was given mean {tuple(mean)} and deviation {tuple(deviation)}: "
+                f"each must have {channels} numbers, one for each channel, the second above 0"
+            )
+        device = next(self.parameters()).device
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            numbers = torch.tensor(values, dtype=torch.float32, device=device)
+            setattr(self, name, numbers.view(-1, *(1,) * ndim))
+
+    def normalized(self, x: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        """What the first convolution sees: the images, normalized where that was asked for."""
+        check_input("ResNet", x, self.config.in_channels, self.config.ndim)
+        if self.mean is None or self.deviation is None:
+            return x
+        return ((x - self.mean) / self.deviation).to(x.dtype)
+
     def stages(self, x: Float[Tensor, "b c *spatial"]) -> dict[str, Tensor]:
         """Every step by its name in the note: ``z``, ``z1`` … ``z4`` and the pooled ``y``."""
-        check_input("ResNet", x, self.config.in_channels, self.config.ndim)
-        z = functional.relu(self.norm(self.conv(x)))
+        z = functional.relu(self.norm(self.conv(self.normalized(x))))
         if self.config.stem == "large":
             z = _MAX_POOL[self.config.ndim](z, kernel_size=3, stride=2, padding=1)
         steps = {"z": z}

@@ -245,7 +245,7 @@ class UNet(nn.Module, Pretrained):
         out_channels = config.in_channels if config.out_channels is None else config.out_channels
         self.descend = Descend(config)
         self.ascend = Ascend(config, self.descend.channels)
-        self.norm = GroupNorm(width, num_groups=config.num_groups)
+        self.norm = GroupNorm(width, num_groups=config.last_groups or config.num_groups)
         self.conv = Conv(width, out_channels, 3, padding=1, ndim=config.ndim)
 
     def forward(

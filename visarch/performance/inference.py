@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visarch.blocks.convolution import check_input
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser, UNet
 from visarch.models.vae import GaussianPosterior, GaussianVAE
@@ -190,8 +189,7 @@ class InferenceResNet(Inference, ResNet):
 
     def _steps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """As ``ResNet.stages``, one after another: the next may be written where the last was."""
-        check_input("ResNet", x, self.config.in_channels, self.config.ndim)
-        z = self.conv(x)
+        z = self.conv(self.normalized(x))
         if self.config.stem == "large":
             z = _MAX_POOL[self.config.ndim](z, kernel_size=3, stride=2, padding=1)
         yield "z", z

@@ -54,6 +54,9 @@ def save_package(model: Any, path: str | Path, precision: Precision = "auto") ->
         "settings": json.dumps(model.settings()),
         "precision": chosen,
     }
+    if isinstance(model, ResNet) and model.mean is not None and model.deviation is not None:
+        normalization = [numbers.flatten().tolist() for numbers in (model.mean, model.deviation)]
+        header["normalization"] = json.dumps(normalization)
     save_file({name: t.cpu().contiguous() for name, t in folded.state_dict().items()}, path, header)
 
 
@@ -82,6 +85,8 @@ def load_package(path: str | Path, device: str = "cpu") -> Inference:
             model = _build(header["architecture"], json.loads(header["settings"]))
             folded = fold_batch_norms(model)
         folded.load_state_dict(tensors, assign=True)
+        if isinstance(folded, ResNet) and "normalization" in header:
+            folded.normalize_inputs(*json.loads(header["normalization"]))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"The inference package {path} is damaged: {error}") from error
     chosen = header["precision"]

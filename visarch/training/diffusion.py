@@ -44,6 +44,8 @@ class Network:
     num_groups: int | None = None
     """G: groups of every GroupNorm; by default the most up to 32, or 8 of the small network, that
     divide all widths."""
+    last_groups: int | None = None
+    """Groups of the GroupNorm before the output; by default G, as everywhere."""
     dropout: float | None = None
     """Probability of dropping an input of a residual block's second convolution."""
     context_dim: int | None = None

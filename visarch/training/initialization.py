@@ -1,12 +1,15 @@
 """Starting from a trained model's weights (fine-tuning), as far as they fit."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+import torch
 from torch import nn
 
 from visarch.errors import UserError
-from visarch.hub import load
+from visarch.hub import load, load_beside
+from visarch.models.resnet import ResNet
 from visarch.training.checkpoint import module_tensors
+from visarch.training.runfolder import TASK
 
 
 def start_from(model: nn.Module, source: str, anew: Collection[str] = ()) -> str:
@@ -19,7 +22,11 @@ def start_from(model: nn.Module, source: str, anew: Collection[str] = ()) -> str
     Raises:
         UserError: there is no model at `source`, or it is another one.
     """
-    theirs, ours = module_tensors(load(source), ""), module_tensors(model, "")
+    kept = load(source)
+    settings = load_beside(source, TASK).get("settings") or {}
+    if isinstance(kept, ResNet) and "mean" in settings:
+        absorb_normalization(kept, settings["mean"], settings["deviation"])
+    theirs, ours = module_tensors(kept, ""), module_tensors(model, "")
     fitting = [
         name
         for name in ours
@@ -40,3 +47,16 @@ def start_from(model: nn.Module, source: str, anew: Collection[str] = ()) -> str
     if not rest:
         return "all of its weights fit"
     return f"{len(fitting)} of {len(ours)} tensors fit; {listed} start anew"
+
+
+@torch.no_grad()
+def absorb_normalization(model: ResNet, mean: Sequence[float], deviation: Sequence[float]) -> None:
+    """Have a network that expects (x − mean)/deviation take x itself, but for the pixels at the
+    edge, where zeros are put around x and not around what is normalized.
+
+    W ∗ (x − m)/d = (W/d) ∗ x − c, with c = Σ W m/d; BatchNorm subtracts c with its mean.
+    """
+    shape = (1, -1, *(1,) * model.config.ndim)
+    m, d = (torch.tensor(values).view(shape) for values in (mean, deviation))
+    model.conv.weight.div_(d)
+    model.norm.running_mean += (model.conv.weight * m).flatten(1).sum(1)

@@ -83,6 +83,10 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     from visarch.report import write_report
 
     report = write_report(result.path)
+    if not result.exit_code:
+        from visarch.cards import write_card
+
+        write_card(result.path)
     if result.exit_code or not result.metrics:
         return result.exit_code
     for line in job.afterwards(result):
