@@ -57,6 +57,11 @@ class Guard:
         self.skipped += not good
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with a value that is not finite, if there is one."""
+    return next((name for name, tensor in tensors.items() if not _finite(tensor)), None)
+
+
 def diagnose(
     model: nn.Module, objective: Objective, images: Tensor, names: list[str], *, precision: str
 ) -> str | None:
@@ -81,7 +86,7 @@ def diagnose(
 
 
 _CHECK_DATA = "looking at these images and taking them out"
-_SLOW_DOWN = "a lower --learning-rate, more --warmup-steps or a lower --clip"
+SLOW_DOWN = "a lower --learning-rate, more --warmup-steps or a lower --clip"
 
 
 def _first_bad_place(
@@ -97,20 +102,20 @@ def _first_bad_place(
     ):
         for name, tensor in tensors:
             if not _finite(tensor):
-                return f"in the {kind} {name}, before the step", f"an earlier run, or {_SLOW_DOWN}"
+                return f"in the {kind} {name}, before the step", f"an earlier run, or {SLOW_DOWN}"
 
     with _Watch(model) as watch:
         loss, terms = objective()
     if watch.first:
-        return watch.first, _SLOW_DOWN
+        return watch.first, SLOW_DOWN
     bad = [name for name, term in terms.items() if not _finite(term)]
     if bad:
-        return f"in the loss term {', '.join(bad)}, from finite outputs of the model", _SLOW_DOWN
+        return f"in the loss term {', '.join(bad)}, from finite outputs of the model", SLOW_DOWN
     if not _finite(loss):
-        return "in the sum of the loss, whose terms are finite", _SLOW_DOWN
+        return "in the sum of the loss, whose terms are finite", SLOW_DOWN
     gradient = _first_bad_gradient(model, loss)
     if gradient:
-        return f"in the gradient of {gradient}, from a finite loss", _SLOW_DOWN
+        return f"in the gradient of {gradient}, from a finite loss", SLOW_DOWN
     return None
 
 
