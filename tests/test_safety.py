@@ -149,7 +149,7 @@ def license_of(package: Distribution) -> str:
     told = [*(facts.get_all("License-Expression") or []), *(facts.get_all("Classifier") or [])]
     told = [line for line in told if not line.startswith(tuple(_OTHER_CLASSIFIERS))]
     if not told:  # a field that holds a name, or the whole text
-        told = [line for line in (facts.get("License") or "").strip().splitlines()[:2]]
+        told = (facts.get("License") or "").strip().splitlines()[:2]
     return "; ".join(told)
 
 

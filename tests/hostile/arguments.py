@@ -13,7 +13,7 @@ NUMBERS = [
 ]
 TEXTS = [
     *("", " ", "--", "-", "None", "null", "True", "no", "é", "日本", "\U0001f600", "a\nb", "\t"),
-    *("%s", "{}", "$HOME", "~", "*", "a" * 300, "\udcff", "a\0b", "../..", "/", ".", "nowhere/at/all"),
+    *("%s", "{}", "$HOME", "~", "*", "a" * 300, "\udcff", "../..", "/", ".", "nowhere/at/all"),
     *("/dev/null", "/dev/null/below", "hf:", "hf:/", "digits", "auto", "cpu", "meta", "cuda:99"),
 ]
 WILD = [*NUMBERS, *TEXTS]

@@ -1,6 +1,6 @@
 """Every flag of every verb with every wild value, and what came of it.
 
-    python tests/soak/input_arguments.py [seed [commands]]
+python tests/soak/input_arguments.py [seed [commands]]
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
 from hostile.arguments import NOT_RUN, WILD, flags_of, verb_of
-from hostile.commands import TRAINING, TookTooLong, commands, inside, train, typed, write_images
-from PIL import Image
+from hostile.commands import TookTooLong, commands, inside, make_runs, typed
 
 from visarch.device import find_device
 
@@ -33,10 +31,7 @@ def main(seed: int = 0, most: int | None = None) -> int:
     failures = 0
     with tempfile.TemporaryDirectory() as folder, inside(Path(folder)):
         runs = Path(folder)
-        data = write_images(runs / "images.npz")
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(runs / "image.png")
-        for task in TRAINING:
-            assert train(task, data, runs / task)[0] == 0
+        make_runs(runs)
         cases = [
             [*command, flag, value]
             for name, command in commands(runs).items()
@@ -54,7 +49,10 @@ def main(seed: int = 0, most: int | None = None) -> int:
             except BaseException as error:
                 outcome = f"{type(error).__name__}"
                 failures += 1
-                print(f"{case[-2]} {case[-1][:40]!r} of {' '.join(case[:2])}: {error!r:.300}", flush=True)
+                print(
+                    f"{case[-2]} {case[-1][:40]!r} of {' '.join(case[:2])}: {error!r:.300}",
+                    flush=True,
+                )
             outcomes[outcome] += 1
     for outcome, count in outcomes.most_common():
         print(f"{count:6} {outcome}")

@@ -1,6 +1,6 @@
 """Thousands of hostile image files, checked and trained on; what became of them.
 
-    python tests/soak/input_data.py [files [seed]]
+python tests/soak/input_data.py [files [seed]]
 """
 
 from __future__ import annotations

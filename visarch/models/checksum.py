@@ -1,4 +1,4 @@
-"""What tensors in a file must add up to: a bit that flips on a disk is noticed, not computed with."""
+"""What tensors in a file add up to: a bit that flips on a disk is noticed, not computed with."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ def check_weights(path: Path) -> None:
         SafetensorError: it is no safetensors file.
     """
     with safe_open(path, framework="pt", device="cpu") as file:
-        written = (file.metadata() or {}).get(KEY)
-        if written and written != checksum({name: file.get_tensor(name) for name in file.keys()}):
+        written, names = (file.metadata() or {}).get(KEY), file.keys()
+        if written and written != checksum({name: file.get_tensor(name) for name in names}):
             raise ValueError(
                 f"{path.name} is damaged: it holds other numbers than were written. Take a copy of "
                 "it from elsewhere"
