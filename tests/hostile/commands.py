@@ -119,7 +119,7 @@ def commands(runs: Path) -> dict[str, Sequence[str]]:
         "sample diffusion": ["sample", diffusion, "-n", "2"],
         "reconstruct": ["reconstruct", vae, image],
         "interpolate": ["interpolate", vae, image, image, "--steps", "3"],
-        "interpolate diffusion": ["interpolate", diffusion, "0", "1", "--steps", "3"],
+        "interpolate diffusion": ["interpolate", diffusion, "seed:0", "seed:1", "--steps", "3"],
         "embed": ["embed", classifier, data],
         "check": ["check", data],
         "describe": ["describe", vae],
