@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import visarch
 from visarch.training.checkpoint import load_checkpoint
 from visarch.training.trainer import Objective, Trainer
 
@@ -171,12 +172,18 @@ def test_nan_in_the_data_is_named_or_refused(tmp_path):
     assert "at least one must be finite" in refused("train", "vae", "--data", tmp_path / "all.npz")
 
 
-def test_infinite_weights_in_a_checkpoint_never_go_on(data, tmp_path, monkeypatch):
+def test_infinite_weights_are_neither_kept_nor_started_from(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    spoiled(monkeypatch, spoil_optimizer, lambda step: step == 1)
-    code, _ = train("vae", data, run, *STEPS, "--checkpoint-every", "0")
-    assert code == 1
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        spoiled(patch, spoil_optimizer, lambda step: step == 1)
+        assert train("vae", data, run, *STEPS, "--checkpoint-every", "0")[0] == 1
     code, said = typed("train", "--resume", run, "--steps", "4")
     assert code == 0, said  # from the beginning, which is what was kept
-    assert torch.isfinite(kept(run)["model.decoder.f_mean.bias"]).all()
+    kept(run)
+
+    model = visarch.load(run)
+    torch.nn.init.constant_(model.decoder.f_mean.bias, NAN)
+    model.save_pretrained(tmp_path / "spoilt")
+    code, said = train("vae", data, tmp_path / "other", "--init", str(tmp_path / "spoilt"))
+    assert code == 1
+    assert "to start from: model.decoder.f_mean.bias is not finite" in said.splitlines()[-1]

@@ -20,7 +20,7 @@ from hostile.commands import TookTooLong, commands, inside, make_runs, typed
 from visarch.device import find_device
 
 SECONDS = 10
-MEMORY = 12 * 2**30
+MEMORY = 4 * 2**30
 
 
 def main(seed: int = 0, most: int | None = None) -> int:

@@ -1,6 +1,7 @@
 """Steps whose loss or gradient is not finite: they change nothing, and too many stop training."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,18 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name, tensor in tensors.items() if not _finite(tensor)), None)
 
 
+def not_kept(name: str | None, step: int, run: Path) -> NonFiniteError:
+    """What is said where a checkpoint would hold a tensor that is not finite."""
+    spoilt = name or "a tensor"
+    if step == 0:
+        return NonFiniteError(f"Nothing to start from: {spoilt} is not finite. Take other weights.")
+    return NonFiniteError(
+        f"Training stopped after step {step}: an update from a finite loss and gradient made "
+        f"{spoilt} not finite. Try {_SLOW_DOWN}. The last good checkpoint is "
+        f"{run}/checkpoints/last.safetensors."
+    )
+
+
 def diagnose(
     model: nn.Module, objective: Objective, images: Tensor, names: list[str], *, precision: str
 ) -> str | None:
@@ -86,7 +99,7 @@ def diagnose(
 
 
 _CHECK_DATA = "looking at these images and taking them out"
-SLOW_DOWN = "a lower --learning-rate, more --warmup-steps or a lower --clip"
+_SLOW_DOWN = "a lower --learning-rate, more --warmup-steps or a lower --clip"
 
 
 def _first_bad_place(
@@ -102,20 +115,20 @@ def _first_bad_place(
     ):
         for name, tensor in tensors:
             if not _finite(tensor):
-                return f"in the {kind} {name}, before the step", f"an earlier run, or {SLOW_DOWN}"
+                return f"in the {kind} {name}, before the step", f"an earlier run, or {_SLOW_DOWN}"
 
     with _Watch(model) as watch:
         loss, terms = objective()
     if watch.first:
-        return watch.first, SLOW_DOWN
+        return watch.first, _SLOW_DOWN
     bad = [name for name, term in terms.items() if not _finite(term)]
     if bad:
-        return f"in the loss term {', '.join(bad)}, from finite outputs of the model", SLOW_DOWN
+        return f"in the loss term {', '.join(bad)}, from finite outputs of the model", _SLOW_DOWN
     if not _finite(loss):
-        return "in the sum of the loss, whose terms are finite", SLOW_DOWN
+        return "in the sum of the loss, whose terms are finite", _SLOW_DOWN
     gradient = _first_bad_gradient(model, loss)
     if gradient:
-        return f"in the gradient of {gradient}, from a finite loss", SLOW_DOWN
+        return f"in the gradient of {gradient}, from a finite loss", _SLOW_DOWN
     return None
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from visarch.training.atomic import replace_file
 from visarch.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from visarch.training.environment import describe_environment, versions
-from visarch.training.guard import SLOW_DOWN, Guard, NonFiniteError, first_not_finite
+from visarch.training.guard import Guard, NonFiniteError, first_not_finite, not_kept
 from visarch.training.length import TimeBudget
 from visarch.training.metrics import Window, better
 from visarch.training.progress import Reporter
@@ -253,13 +253,9 @@ class Session:
             NonFiniteError: an update has spoilt what would be written; the last one stays.
         """
         tensors = self.trainer.tensors()  # each process may hold a part of them
-        spoilt = first_not_finite(tensors)  # the main one gets them all
+        spoilt = first_not_finite(tensors)  # the main process has them all
         if self._on_any(spoilt is not None):
-            raise NonFiniteError(
-                f"Training stopped after step {self.trainer.num_steps}: an update from a finite "
-                f"loss and gradient made {spoilt or 'a tensor'} not finite. Try {SLOW_DOWN}. The "
-                f"last good checkpoint is {self.path}/checkpoints/last.safetensors."
-            )
+            raise not_kept(spoilt, self.trainer.num_steps, self.path)
         if not self.folder:
             return
         state = self.trainer.state() | {
