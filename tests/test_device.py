@@ -19,7 +19,7 @@ def test_auto_is_the_accelerator_or_else_the_cpu(monkeypatch):
         assert find_device("auto") == (found or torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:99", "gpu", ""])
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "gpu", "meta", ""])
 def test_what_is_not_here_is_answered_with_what_is(name: str):
     with pytest.raises(
         UserError, match=rf"--device {name} is not to be had here; there is cpu.*auto"

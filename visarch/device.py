@@ -17,7 +17,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type != "cpu":
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).cpu()  # "meta" holds no numbers to get back
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = ["cpu"]
         if found is not None:

@@ -1,6 +1,7 @@
 """Opening a model from wherever it is: a run folder, a model folder, or the Hugging Face hub."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def load(source: str | Path) -> nn.Module:
     try:
         return _ARCHITECTURES[architecture].from_pretrained(name)  # type: ignore[return-value]
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"The model in {name} cannot be opened: {error}") from error
+        why = textwrap.shorten(str(error), 400, placeholder=" …")  # PyTorch lists every tensor
+        raise UserError(f"The model in {name} cannot be opened: {why}") from error
 
 
 def load_beside(source: str | Path, name: str) -> dict[str, Any]:

@@ -148,7 +148,34 @@ def test_a_foreign_file_and_a_newer_format_are_refused(path):
             load_checkpoint(path)
     newer = json.dumps(STATE | {"format": FORMAT + 1})
     save_file({"x": torch.zeros(1)}, path, metadata={"visarch": newer})
-    with pytest.raises(UserError, match=r"written by visarch 9\.9 in format 2.*Update visarch"):
+    with pytest.raises(UserError, match=r"written by visarch 9\.9 in format 3.*Update visarch"):
+        load_checkpoint(path)
+
+
+@given(st.data())
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "last.safetensors"
+    save_checkpoint(path, module_tensors(toy_model(), "model."), STATE)
+    tensors, state = load_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        loaded = load_checkpoint(path)
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        assert loaded.state == state
+        assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
+
+
+def test_a_file_of_the_first_format_had_no_checksum(path):
+    first = json.dumps(STATE | {"format": 1})
+    save_file({"x": torch.ones(1)}, path, metadata={"visarch": first})
+    assert load_checkpoint(path).state == STATE | {"format": 1}
+    second = json.dumps(STATE | {"format": 2})
+    save_file({"x": torch.ones(1)}, path, metadata={"visarch": second})
+    with pytest.raises(UserError, match="damaged: it holds other numbers than were written"):
         load_checkpoint(path)
 
 

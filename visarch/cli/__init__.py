@@ -138,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A ``ValueError`` from a line of visarch's own is addressed to the person at the keyboard, and
     so is what the operating system refuses: one paragraph, and code 2 unless the error has its
-    own. Any other exception is a defect of ours and keeps its traceback. ``--debug``, anywhere,
-    shows it for the former as well.
+    own; and what does not fit into memory. Any other exception is a defect of ours and keeps its
+    traceback. ``--debug``, anywhere, shows it for the former as well.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -164,13 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (`| head`) has left. Python would complain once more on flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
-    except (ValueError, OSError) as error:
-        if not is_addressed_to_the_user(error):
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        too_large = _is_too_large(error)
+        if not too_large and not is_addressed_to_the_user(error):
             raise
         if debug:
             traceback.print_exc()
         else:
-            print(f"visarch: {error}", file=sys.stderr)
+            print(f"visarch: {_TOO_LARGE if too_large else error}", file=sys.stderr)
         return getattr(error, "exit_code", _EXIT_USAGE)
 
 
@@ -264,9 +265,24 @@ def _lines(names: list[str]) -> list[str]:
     ]
 
 
-def is_addressed_to_the_user(error: ValueError | OSError) -> bool:
+_TOO_LARGE = (
+    "This needs more memory than can be had. Ask for less: a smaller --batch-size or --image-size, "
+    "fewer pictures, or a network of fewer or narrower layers."
+)
+
+
+def _is_too_large(error: Exception) -> bool:
+    """Whether memory ran out, or was asked for beyond all counting; PyTorch says so in words."""
+    words = ("out of memory", "can't allocate memory", "size calculation overflowed")
+    told = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(word in told for word in words)
+
+
+def is_addressed_to_the_user(error: Exception) -> bool:
     """Whether visarch raised it on purpose, or the operating system refused something."""
     if isinstance(error, OSError):
         return error.errno is not None
+    if not isinstance(error, ValueError):
+        return False
     frames = list(traceback.walk_tb(error.__traceback__))
     return str(frames[-1][0].f_globals.get("__name__")).split(".")[0] == "visarch"

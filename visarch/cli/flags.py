@@ -27,7 +27,7 @@ import tyro
 
 from visarch.cli import is_addressed_to_the_user
 from visarch.errors import UserError
-from visarch.training.config import spelled
+from visarch.training.config import LARGEST_INTEGER, spelled
 
 _CONFIG = (
     tyro.conf.OmitArgPrefixes,  # flags of a nested dataclass are as flat as the others
@@ -148,6 +148,8 @@ def _check_values(arguments: Sequence[str], flags: Mapping[str, Any]) -> None:
         for text in values if several else values[:1]:
             if not _fits(text, kind):
                 raise UserError(f"{name} is {text!r}; it must be{_expected(kind, ' ')}.")
+            if kind is int and abs(int(text)) > LARGEST_INTEGER:
+                raise UserError(f"{name} is {text}; no number can be above {LARGEST_INTEGER}.")
 
 
 def _kind(hint: Any) -> tuple[Any, bool]:

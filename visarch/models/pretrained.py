@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from safetensors.torch import load_model
+from safetensors.torch import load_model, save_model
+
+from visarch.models.checksum import KEY, check_weights, checksum
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
@@ -23,7 +25,8 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch"):
 
     Raises:
         ValueError: if what is loaded is of another architecture than the class asked to load it,
-            or has settings that the class does not know.
+            or has settings that the class does not know; if its weights are not
+            those that were written.
     """
 
     def optimize_for_inference(self, **options: Any) -> Any:
@@ -42,7 +45,8 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch"):
         return {"architecture": type(self).__name__, **given}
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
+        metadata = {KEY: checksum(self.state_dict())}  # type: ignore[attr-defined]
+        save_model(self, str(save_directory / WEIGHTS_FILE), metadata)  # type: ignore[arg-type]
         text = json.dumps(self.settings(), indent=2)
         (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -63,7 +67,9 @@ class Pretrained(PyTorchModelHubMixin, library_name="visarch"):
 
         cls._check_settings(json.loads(fetched(CONFIG_FILE).read_text("utf-8")), model_id)
         model = cls(**kwargs)
-        load_model(model, fetched(WEIGHTS_FILE), strict=strict, device=map_location)  # type: ignore[arg-type]
+        weights = fetched(WEIGHTS_FILE)
+        check_weights(weights)
+        load_model(model, weights, strict=strict, device=map_location)  # type: ignore[arg-type]
         return model.eval()  # type: ignore[attr-defined]
 
     @classmethod

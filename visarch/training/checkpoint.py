@@ -2,6 +2,7 @@
 
 Tensors are named `model.…`, `ema.…` and `optimizer.<state>.<parameter>`. Nothing in the file
 depends on the time or the machine, so equal training states make equal files, byte for byte.
+A checksum over all of it is kept in the header: what a disk has changed is refused.
 """
 
 import json
@@ -15,11 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from visarch.errors import UserError
+from visarch.models.checksum import checksum
 from visarch.training.atomic import replace_file
 from visarch.training.sharding import part
 
-FORMAT = 1
-_HEADER, _OPTIMIZER = "visarch", "optimizer."
+FORMAT = 2
+"""1 had no checksum."""
+_HEADER, _CHECKSUM, _OPTIMIZER = "visarch", "checksum", "optimizer."
 
 
 class Checkpoint(NamedTuple):
@@ -35,19 +38,20 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     Raises:
         UserError: the disk is full or refuses; the old checkpoint is intact.
     """
-    # one key only: safetensors writes several in random order
-    header = {_HEADER: json.dumps({"format": FORMAT, **state}, sort_keys=True)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    told = {"format": FORMAT, **state}
+    told[_CHECKSUM] = checksum(plain, _text(told))
+    header = {_HEADER: _text(told)}  # one key only: safetensors writes several in random order
     replace_file(path, lambda side: save_file(plain, side, metadata=header))
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint, without its tensors.
+    """The JSON part of a checkpoint.
 
     Raises:
-        UserError: it cannot be read, is damaged, or was not written by (this version of) visarch.
+        UserError: as `load_checkpoint` does.
     """
-    return _open(path, with_tensors=False).state
+    return load_checkpoint(path).state
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -56,14 +60,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: it cannot be read, is damaged, or was not written by (this version of) visarch.
     """
-    return _open(path, with_tensors=True)
-
-
-def _open(path: Path, *, with_tensors: bool) -> Checkpoint:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = (file.metadata() or {}).get(_HEADER)
-            names = file.keys() if with_tensors else []
+            names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole checkpoint ({error}). {_way_out(path)}") from error
@@ -80,7 +80,16 @@ def _open(path: Path, *, with_tensors: bool) -> Checkpoint:
             f"{state['format']}; this version reads up to format {FORMAT}. Update visarch to go on "
             "with this run."
         )
+    written = state.pop(_CHECKSUM, None)
+    if written != checksum(tensors, _text(state)) and state["format"] > 1:
+        raise UserError(
+            f"{path} is damaged: it holds other numbers than were written. {_way_out(path)}"
+        )
     return Checkpoint(tensors, state)
+
+
+def _text(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, sort_keys=True)
 
 
 def _way_out(path: Path) -> str:

@@ -39,6 +39,9 @@ MAY_CHANGE = frozenset(
 """Settings that a resumed run may change: they decide how long and where it runs and what it tells,
 not what a step computes. (`data` may move as well; its content is compared by fingerprint.)"""
 
+LARGEST_INTEGER = 2**63 - 1
+"""What a whole number may be at most, here and for any flag: tensors count no further."""
+
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -313,7 +316,10 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
                 return float(value)
             except ValueError:
                 pass
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER:
+            return value
+    elif isinstance(value, hint):
         return value
     raise UserError(f"{place} is {value!r}; it must be {_named(hint)}.")
 

@@ -52,6 +52,8 @@ class Network:
     """Length of the context embedding u; a multiple of 8."""
 
     def __post_init__(self) -> None:
+        if self.widths is not None and (not self.widths or min(self.widths) < 1):
+            raise UserError(f"--widths is {self.widths}; it must be whole numbers above 0.")
         if self.widths and self.attends and len(self.widths) != len(self.attends):
             raise UserError(
                 f"--widths has {len(self.widths)} numbers and --attends has {len(self.attends)}; "

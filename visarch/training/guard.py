@@ -1,6 +1,7 @@
 """Steps whose loss or gradient is not finite: they change nothing, and too many stop training."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,23 @@ class Guard:
     def count(self, *, good: bool) -> None:
         self.in_a_row = 0 if good else self.in_a_row + 1
         self.skipped += not good
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with a value that is not finite, if there is one."""
+    return next((name for name, tensor in tensors.items() if not _finite(tensor)), None)
+
+
+def not_kept(name: str | None, step: int, run: Path) -> NonFiniteError:
+    """What is said where a checkpoint would hold a tensor that is not finite."""
+    spoilt = name or "a tensor"
+    if step == 0:
+        return NonFiniteError(f"Nothing to start from: {spoilt} is not finite. Take other weights.")
+    return NonFiniteError(
+        f"Training stopped after step {step}: an update from a finite loss and gradient made "
+        f"{spoilt} not finite. Try {_SLOW_DOWN}. The last good checkpoint is "
+        f"{run}/checkpoints/last.safetensors."
+    )
 
 
 def diagnose(

@@ -16,7 +16,7 @@ from torch import nn
 from visarch.training.atomic import replace_file
 from visarch.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from visarch.training.environment import describe_environment, versions
-from visarch.training.guard import Guard, NonFiniteError
+from visarch.training.guard import Guard, NonFiniteError, first_not_finite, not_kept
 from visarch.training.length import TimeBudget
 from visarch.training.metrics import Window, better
 from visarch.training.progress import Reporter
@@ -247,8 +247,15 @@ class Session:
             self._save("best", metric=self.best)
 
     def _save(self, name: str = "last", **extra: Any) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            NonFiniteError: an update has spoilt what would be written; the last one stays.
+        """
         tensors = self.trainer.tensors()  # each process may hold a part of them
+        spoilt = first_not_finite(tensors)  # the main process has them all
+        if self._on_any(spoilt is not None):
+            raise not_kept(spoilt, self.trainer.num_steps, self.path)
         if not self.folder:
             return
         state = self.trainer.state() | {
