@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,7 +97,39 @@ class Command:
         return self._log.read_text("utf-8", "replace")
 
 
+class RealCommand(Command):
+    """A command that a shell would have started."""
+
+    def __init__(self, process: subprocess.Popen, log: Path) -> None:
+        self._popen, self._log = process, log
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+
 Start = Callable[..., Command]
+
+
+def start_really(log: Path, arguments: Sequence[str], *_: object) -> Command:
+    """Start `visarch` as a shell would, to which nothing happens by itself."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "visarch", *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    return RealCommand(process, log)
 
 
 @contextmanager
@@ -105,6 +138,8 @@ def forkserver() -> Iterator[Start]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["soak.everything"])
     started: list[ForkServerProcess] = []
+    tests = str(Path(__file__).parents[1])  # where the children find this package
+    sys.path.insert(0, tests)
 
     def start(
         log: Path, arguments: Sequence[str], fate: Fate = Fate(), watched: Path | None = None
@@ -118,6 +153,7 @@ def forkserver() -> Iterator[Start]:
     try:
         yield start
     finally:
+        sys.path.remove(tests)
         for process in started:
             process.kill()
             process.join()

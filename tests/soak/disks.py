@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from soak import runs
-from soak.commands import Fate, Start, train
+from . import runs
+from .commands import Fate, Start, train
 
 PAGE = 4096
 

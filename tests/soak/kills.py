@@ -6,12 +6,16 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from soak import runs
-from soak.commands import CHECKPOINT_EVERY, Fate, Start, train
+from . import runs
+from .commands import CHECKPOINT_EVERY, Fate, Start, train
 
+AT_DEED, IN_WRITE = "before a file operation", "in the midst of a write"
+SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+KINDS = (AT_DEED, IN_WRITE, *SIGNALS)
+"""By what a command is killed; a signal is sent at any moment of the time that a run takes."""
 ENDS = {0, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGXFSZ}
 
 
@@ -38,28 +42,29 @@ class Victim:
         """Kill a new run when it is about to do its n-th thing to its folder, for each n, and let
         it go on to its end."""
         for number in deeds:
-            if self._once(Fate(at=number), "before a file operation") == 0:
+            if self._once(Fate(at=number), AT_DEED) == 0:
                 return  # it does not do so much
             assert self._once(Fate(), "never") == 0
             self._compare()
 
-    def at_random(self, seed: int, kills: int) -> None:
-        """Kill runs at random: by the clock, at a file operation, in the midst of writing a file,
-        by Ctrl-C and by SIGTERM, as often as it takes."""
+    def at_random(self, seed: int, kills: int, kinds: Sequence[str] = KINDS) -> None:
+        """Kill runs at random, and give the command again, until it was killed so often and the
+        last run has come to its end."""
         random_ = random.Random(seed)
         while sum(self.kills.values()) < kills:
-            kind = random_.choice(["kill -9", "file", "write", "Ctrl-C", "SIGTERM"])
-            if kind == "file":
-                code = self._once(Fate(at=random_.randint(1, 50)), "before a file operation")
-            elif kind == "write":
+            kind = random_.choice(kinds)
+            if kind == AT_DEED:
+                code = self._once(Fate(at=random_.randint(1, 50)), kind)
+            elif kind == IN_WRITE:
                 fate = Fate(at=random_.randint(1, 50), within=random_.randint(0, 60_000))
-                code = self._once(fate, "in the midst of a write")
+                code = self._once(fate, kind)
             else:
-                number = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}.get(kind)
-                seconds = random_.uniform(0, self.seconds)
-                code = self._once(Fate(), kind, number or signal.SIGKILL, seconds)
+                code = self._once(Fate(), kind, SIGNALS[kind], random_.uniform(0, self.seconds))
             if code == 0:
                 self._compare()
+        if self.run.exists():
+            assert self._once(Fate(), "never") == 0
+            self._compare()
 
     def _once(
         self, fate: Fate, kind: str, number: int | None = None, seconds: float = 0

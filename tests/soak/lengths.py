@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from soak import runs
-from soak.commands import Start, train
+from . import runs
+from .commands import Start, train
 
 EVERY = {"log_every": 10, "checkpoint_every": 500, "evaluate_every": 500, "sample_every": 2000}
 WARM = 0.1

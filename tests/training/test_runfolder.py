@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import socket
@@ -176,3 +177,25 @@ def test_a_model_that_cannot_be_written_leaves_the_older_one(folder):
     with pytest.raises(UserError, match=r"No space left.*is intact"):
         folder.save_model(Broken(), {})
     assert (folder.model / "model.safetensors").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_owned_to(tmp_path, monkeypatch, number):
+    def flock(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.is_locked
+    folder.close()
+    assert new_run_path(config("digits"), "vae", tmp_path).name == "0001-vae-digits"
+
+
+def test_what_a_run_cannot_write_is_named(tmp_path, folder):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.runs could not be written .*another place"):
+        new_run_path(config("digits"), "vae", tmp_path / "file" / "runs")
+    (folder.path / "metrics.csv").mkdir()  # root may write to whatever cannot be written to
+    with pytest.raises(UserError, match=r"metrics\.csv could not be written"):
+        folder.append_metrics({"step": 1})
+    assert folder.is_locked

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeVar
 
 from torch import nn
 
 from visarch.data import Data, open_data
+from visarch.training.agreement import open_together
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
 from visarch.training.initialization import start_from
@@ -51,15 +53,20 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
         UserError: data, settings or run folder do not fit.
         NonFiniteError: too many steps in a row were not finite.
     """
-    check_devices(config, processes(config))  # before the data is read, which may take long
+    state = processes(config)
+    check_devices(config, state)  # before the data is read, which may take long
     config, reasons = with_preset(config)
     size = config.image_size
     with reading() as progress:
-        data = open_data(
-            config.data,
-            image_size=size[0] if size and len(size) == 1 else size,
-            channels=config.image_channels,
-            progress=progress,
+        data = open_together(
+            state,
+            partial(
+                open_data,
+                config.data,
+                image_size=size[0] if size and len(size) == 1 else size,
+                channels=config.image_channels,
+                progress=progress,
+            ),
         )
     data.reasons.extend(reasons)
     job = prepare(config, data)
