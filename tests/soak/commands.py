@@ -161,6 +161,7 @@ def forkserver() -> Iterator[Start]:
 
 def _run(log: Path, arguments: Sequence[str], fate: Fate, watched: Path | None) -> None:
     """In the child: a command that something happens to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a kill, until there is a command to hear it
     descriptor = os.open(log, os.O_WRONLY)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -177,6 +178,7 @@ def _run(log: Path, arguments: Sequence[str], fate: Fate, watched: Path | None) 
         _meet(fate, watched)
     from visarch.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(list(arguments)))
 
 

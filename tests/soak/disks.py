@@ -1,6 +1,8 @@
 """A disk that is full, that refuses, or that knows no locks."""
 
+import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,19 +91,28 @@ class Sufferer:
             self._goes_on(run)
         return told
 
-    def short_of_memory(self, sizes: Iterable[int]) -> int:
+    def short_of_memory(self, sizes: Iterable[int]) -> dict[str, int]:
         """Train with so many bytes of memory on top of what the program itself takes. Returns how
-        often that was too little."""
-        count = 0
+        often that was enough, was told to be too little, and had a library abort the process."""
+        count: Counter[str] = Counter()
         for size in sizes:
             run = self.folder / f"{self.task}-memory-{size}"
-            count += self._is_refused(run, Fate(memory=size), "memory", code=1)
+            ended = self._command(run, Fate(memory=size))
+            if ended == -signal.SIGABRT:
+                assert "memory allocation of" in self.log.read_text()  # in safetensors
+                runs.check_whole(run)
+                count["aborted"] += 1
+            else:
+                told = self._has_told(run, ended, "not enough memory", code=1)
+                count["told" if told else "enough"] += 1
             self._goes_on(run)
-        return count
+        return dict(count)
 
-    def _is_refused(self, run: Path, fate: Fate, why: str, code: int = 2) -> bool:
+    def _is_refused(self, run: Path, fate: Fate, why: str) -> bool:
+        return self._has_told(run, self._command(run, fate), why, code=2)
+
+    def _has_told(self, run: Path, ended: int | None, why: str, code: int) -> bool:
         """Whether the command failed, in which case it has told why in one paragraph."""
-        ended = self._command(run, fate)
         said = self.log.read_text()
         if ended == 0:
             return False

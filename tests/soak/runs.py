@@ -33,7 +33,7 @@ def metrics(run: Path) -> list[dict[str, str]]:
         return []
     whole, _, _ = path.read_text("utf-8").rpartition("\n")
     rows = list(csv.DictReader(whole.splitlines()))
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+    return [{k: v for k, v in row.items() if v and k != "images_per_second"} for row in rows]
 
 
 def check_whole(run: Path) -> int:

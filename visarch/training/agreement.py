@@ -8,7 +8,6 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from visarch.errors import UserError
-from visarch.training.failures import explained
 
 if TYPE_CHECKING:
     from visarch.data import Data
@@ -27,8 +26,7 @@ def open_together(state: PartialState, open_data: Callable[[], "Data"]) -> "Data
         data = open_data()
     except (ValueError, OSError) as refusal:
         error = refusal
-    with explained(None):
-        found = gather_object([(data and data.fingerprint(), str(error))])
+    found = gather_object([(data and data.fingerprint(), str(error))])
     if error:
         raise error
     assert data is not None

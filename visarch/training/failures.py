@@ -32,9 +32,9 @@ def explained(run: Path | None) -> Iterator[None]:
         if _lacks_memory(error):
             reason = str(error).partition("\n")[0] or "an allocation failed"
             raise TrainingStopped(
-                f"There is not enough memory ({reason}). {_kept(run)} If it is this training that "
-                "needs too much, begin another one with a smaller --batch-size, --image-size or "
-                "network; --dry-run says what that takes."
+                f"There is not enough memory, as it seems ({reason}). {_kept(run)} If it is this "
+                "training that needs too much, begin another one with a smaller --batch-size, "
+                "--image-size or network; --dry-run says what that takes."
             ) from error
         if _lacks_peer(error):
             raise TrainingStopped(
@@ -51,9 +51,11 @@ def _kept(run: Path | None) -> str:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """On a CPU torch raises a plain RuntimeError."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "can't allocate memory" in str(error)
+    """On a CPU torch raises a plain RuntimeError, and oneDNN does not tell that from other errors
+    which a network that has been seen to work does not meet."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(w in str(error) for w in ("can't allocate memory", "could not create a primitive"))
 
 
 def _lacks_peer(error: Exception) -> bool:
