@@ -197,7 +197,8 @@ def _meet(fate: Fate, folder: Path) -> None:
         if count != fate.at:
             return
         if fate.within is None:
-            os.kill(os.getpid(), signal.SIGKILL)
+            signal.raise_signal(signal.SIGKILL)
+            return
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fate.fatal else signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fate.within, fate.within))

@@ -50,9 +50,7 @@ class Sufferer:
 
     def __init__(self, start: Start, folder: Path, data: Path, task: str) -> None:
         self.start, self.folder, self.data, self.task = start, folder, data, task
-        self.straight = folder / f"{task}-straight"
-        command = start(folder / "log", train(task, data, self.straight))
-        assert command.wait() == 0, command.said
+        self.straight, _ = runs.straight(start, folder, data, task)
 
     def full(self, sizes: Iterable[int]) -> int:
         """Train on disks of so many bytes; each is told, and goes on where there is room. Returns
@@ -86,7 +84,7 @@ class Sufferer:
             assert self._command(run, Fate(at=40)) == -9
             it.set("ro")
             assert self._is_refused(run, Fate(), "Read-only file system")
-            told = self.log.read_text().splitlines()[-1]
+            told = self._said.splitlines()[-1]
             it.set("rw")
             self._goes_on(run)
         return told
@@ -99,7 +97,7 @@ class Sufferer:
             run = self.folder / f"{self.task}-memory-{size}"
             ended = self._command(run, Fate(memory=size))
             if ended == -signal.SIGABRT:
-                assert "memory allocation of" in self.log.read_text()  # in safetensors
+                assert "memory allocation of" in self._said  # in safetensors
                 runs.check_whole(run)
                 count["aborted"] += 1
             else:
@@ -113,7 +111,7 @@ class Sufferer:
 
     def _has_told(self, run: Path, ended: int | None, why: str, code: int) -> bool:
         """Whether the command failed, in which case it has told why in one paragraph."""
-        said = self.log.read_text()
+        said = self._said
         if ended == 0:
             return False
         assert ended == code, (ended, said)
@@ -128,16 +126,15 @@ class Sufferer:
 
     def _goes_on(self, run: Path) -> None:
         before = runs.step(run)
-        assert self._command(run, Fate()) == 0, self.log.read_text()
-        said = self.log.read_text()
+        assert self._command(run, Fate()) == 0, self._said
+        said = self._said
         if before is not None and "raining " in said:
             assert f"Going on after step {before}: training" in said, said
         runs.check_same(self.straight, run)
 
-    @property
-    def log(self) -> Path:
-        return self.folder / f"{self.task}.log"
-
     def _command(self, run: Path, fate: Fate) -> int | None:
-        command = self.start(self.log, train(self.task, self.data, run), fate, run)
-        return command.wait()
+        log = self.folder / f"{self.task}.log"
+        command = self.start(log, train(self.task, self.data, run), fate, run)
+        code = command.wait()
+        self._said = command.said
+        return code

@@ -15,7 +15,6 @@ from .commands import Command, Fate, Start, images, train
 
 PROMPTLY = 60.0
 """Seconds after which nobody may still wait for a process that is gone."""
-SEVERAL = {"batch_size": 8, "learning_rate": 1e-3}
 
 
 class NoNetworks(Exception):
@@ -39,7 +38,7 @@ class Group:
         self.commands = [
             self.start(
                 self.folder / f"rank-{rank}.log",
-                train(task, each[rank], run, **(SEVERAL | flags)),
+                train(task, each[rank], run, **flags),
                 self._fate(rank, port),
             )
             for rank in range(self.size)
@@ -120,14 +119,14 @@ def goes_on(start: Start, folder: Path, task: str, data: Path, run: Path, size: 
 
 def on_one_machine(start: Start, folder: Path, data: Path, task: str) -> dict[str, float]:
     """Two and four processes beside one; one that is killed, and going on with more and fewer."""
-    _alone(start, folder, data, task)
+    alone, _ = runs.straight(start, folder, data, task)
     seen = {}
     for size in (2, 4):
         group = Group(start, folder, size)
-        group.train(task, data, folder / f"of-{size}")
+        group.train(task, data, folder / f"{task}-of-{size}")
         group.finish()
-        seen[f"difference of {size}"] = same_losses(folder / "alone", folder / f"of-{size}")
-    killed = folder / "killed"
+        seen[f"difference of {size}"] = same_losses(alone, folder / f"{task}-of-{size}")
+    killed = folder / f"{task}-killed"
     seen["seconds to stop"] = one_is_killed(Group(start, folder, 2), task, data, killed)
     for size in (1, 4):
         goes_on(start, folder, task, data, killed, size)
@@ -141,15 +140,15 @@ def on_two_machines(start: Start, folder: Path, data: Path, task: str) -> dict[s
     Raises:
         NoNetworks: see `two_machines`.
     """
-    _alone(start, folder, data, task)
+    alone, _ = runs.straight(start, folder, data, task)
     with two_machines() as machines:
         group = Group(start, folder, 2, machines)
-        group.train(task, data, folder / "of-2")
+        group.train(task, data, folder / f"{task}-of-2")
         group.finish()
-        killed = folder / "killed"
+        killed = folder / f"{task}-killed"
         seconds = one_is_killed(group, task, data, killed)
     goes_on(start, folder, task, data, killed, 1)
-    difference = same_losses(folder / "alone", folder / "of-2")
+    difference = same_losses(alone, folder / f"{task}-of-2")
     return {"difference of 2": difference, "seconds to stop": seconds}
 
 
@@ -164,11 +163,6 @@ def refuses_other_data(start: Start, folder: Path, task: str, data: Path) -> Non
         group.train(task, [data, other], run)
         group.check_stops(2, words)
         assert not run.exists()
-
-
-def _alone(start: Start, folder: Path, data: Path, task: str) -> None:
-    command = start(folder / "alone.log", train(task, data, folder / "alone", **SEVERAL))
-    assert command.wait() == 0, command.said
 
 
 def _free_port() -> int:

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,13 +23,9 @@ class Victim:
 
     def __init__(self, start: Start, folder: Path, data: Path, task: str) -> None:
         self.start, self.folder, self.data, self.task = start, folder, data, task
-        self.straight = folder / f"{task}-straight"
+        self.straight, self.seconds = runs.straight(start, folder, data, task)
         self.kills: Counter[str] = Counter()
         self.number = 0
-        began = time.monotonic()
-        command = start(folder / "log", train(task, data, self.straight))
-        assert command.wait() == 0, command.said
-        self.seconds = time.monotonic() - began
         self._renew()
 
     def _renew(self) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import yaml
@@ -10,9 +11,22 @@ from safetensors import safe_open
 
 from visarch.training.checkpoint import load_checkpoint, read_state
 
+from .commands import Start, train
+
 LAST = "checkpoints/last.safetensors"
 WEIGHTS = (LAST, "checkpoints/best.safetensors", "model/model.safetensors")
 """Bytes that a run on a CPU ends with, however often it was interrupted."""
+
+
+def straight(start: Start, folder: Path, data: Path, task: str) -> tuple[Path, float]:
+    """A run that nothing happens to, made once in each folder, and the seconds it took."""
+    run, seconds = folder / f"{task}-straight", folder / f"{task}-seconds"
+    if not seconds.exists():
+        began = time.monotonic()
+        command = start(folder / f"{task}.log", train(task, data, run))
+        assert command.wait() == 0, command.said
+        seconds.write_text(str(time.monotonic() - began))
+    return run, float(seconds.read_text())
 
 
 def step(run: Path) -> int | None:
