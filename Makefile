@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit clean
+.PHONY: help demo test soak lint audit clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
@@ -18,6 +18,9 @@ demo: .venv/installed  ## train a VAE on real digits, on this machine, in about 
 
 test: .venv/installed-dev  ## run the tests
 	@$(BIN)/python -m pytest
+
+soak: .venv/installed-dev  ## kill, starve and wear out trainings, for an hour or so
+	@cd tests && ../$(BIN)/python -m soak
 
 lint: .venv/installed-dev  ## check style and types
 	@$(BIN)/ruff check .

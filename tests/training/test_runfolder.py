@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from visarch.errors import UserError
 from visarch.training.config import TrainConfig
 from visarch.training.runfolder import RunFolder, new_run_path, read_config
 
+from .test_checkpoint import files_no_larger_than
 from .toy import settings
 
 
@@ -176,3 +178,26 @@ def test_a_model_that_cannot_be_written_leaves_the_older_one(folder):
     with pytest.raises(UserError, match=r"No space left.*is intact"):
         folder.save_model(Broken(), {})
     assert (folder.model / "model.safetensors").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_owned_to(tmp_path, monkeypatch, number):
+    def flock(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.is_locked
+    folder.close()
+    assert new_run_path(config("digits"), "vae", tmp_path).name == "0001-vae-digits"
+
+
+def test_what_a_run_cannot_write_is_named(tmp_path, folder):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.runs could not be written .*another place"):
+        new_run_path(config("digits"), "vae", tmp_path / "file" / "runs")
+    folder.append_metrics({"step": 1})
+    full = pytest.raises(UserError, match=r"metrics\.csv could not be written .*is intact")
+    with full, files_no_larger_than(4):
+        folder.append_metrics({"step": 2})
+    assert folder.is_locked

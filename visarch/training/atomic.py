@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from visarch.errors import UserError
@@ -18,13 +19,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         UserError: the disk is full or refuses; the old file is intact.
     """
     side = path.with_name(f".{path.name}.partial")
-    try:
-        write(side)
-        _move(side, path)
-    except Exception as error:
-        side.unlink(missing_ok=True)
-        _explain(error, path)
-        raise
+    with writing(path):
+        try:
+            write(side)
+            _move(side, path)
+        except Exception:
+            side.unlink(missing_ok=True)
+            raise
 
 
 def replace_files(folder: Path, write: Callable[[Path], object], *, last: str) -> None:
@@ -36,13 +37,11 @@ def replace_files(folder: Path, write: Callable[[Path], object], *, last: str) -
     side = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(side, ignore_errors=True)
     try:
-        write(side)
-        folder.mkdir(exist_ok=True)
-        for file in sorted(side.iterdir(), key=lambda file: file.name == last):
-            _move(file, folder / file.name)
-    except Exception as error:
-        _explain(error, folder)
-        raise
+        with writing(folder):
+            write(side)
+            folder.mkdir(exist_ok=True)
+            for file in sorted(side.iterdir(), key=lambda file: file.name == last):
+                _move(file, folder / file.name)
     finally:
         shutil.rmtree(side, ignore_errors=True)
 
@@ -50,6 +49,26 @@ def replace_files(folder: Path, write: Callable[[Path], object], *, last: str) -
 def replace_text(path: Path, text: str) -> None:
     """`replace_file` for a text file."""
     replace_file(path, lambda side: side.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what the disk refuses in a paragraph, and leave other errors alone.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    try:
+        yield
+    except Exception as error:
+        # safetensors wraps the system's error in one of its own
+        if isinstance(error, OSError) or "I/O error" in str(error):
+            kept = "; what it held before is intact" if path.exists() else ""
+            raise UserError(
+                f"{path} could not be written ({error}){kept}. Free some space or choose another "
+                "place, then go on with the same command."
+            ) from error
+        raise
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -74,14 +93,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _explain(error: Exception, path: Path) -> None:
-    """Raise what the disk refuses as a paragraph; leave other errors alone."""
-    # safetensors wraps the system's error in one of its own
-    if isinstance(error, OSError) or "I/O error" in str(error):
-        kept = "; what it held before is intact" if path.exists() else ""
-        raise UserError(
-            f"{path} could not be written ({error}){kept}. Free some space or choose another "
-            "place, then go on with the same command."
-        ) from error

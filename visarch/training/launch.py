@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from torch import nn
 
 from visarch.data import Data, open_data
+from visarch.training.agreement import open_together
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
+from visarch.training.failures import explained
 from visarch.training.initialization import start_from
 from visarch.training.loop import train
 from visarch.training.progress import is_main_process, reading
@@ -50,16 +54,27 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     Raises:
         UserError: data, settings or run folder do not fit.
         NonFiniteError: too many steps in a row were not finite.
+        TrainingStopped: there was no memory left, or a process that trains along has ended.
     """
-    check_devices(config, processes(config))  # before the data is read, which may take long
+    with explained(None if config.out is None else Path(config.out)):
+        return _launch(config, prepare)
+
+
+def _launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> int:
+    state = processes(config)
+    check_devices(config, state)  # before the data is read, which may take long
     config, reasons = with_preset(config)
     size = config.image_size
     with reading() as progress:
-        data = open_data(
-            config.data,
-            image_size=size[0] if size and len(size) == 1 else size,
-            channels=config.image_channels,
-            progress=progress,
+        data = open_together(
+            state,
+            partial(
+                open_data,
+                config.data,
+                image_size=size[0] if size and len(size) == 1 else size,
+                channels=config.image_channels,
+                progress=progress,
+            ),
         )
     data.reasons.extend(reasons)
     job = prepare(config, data)

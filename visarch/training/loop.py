@@ -12,6 +12,7 @@ from torch import nn
 from visarch.errors import UserError
 from visarch.training.config import TrainConfig
 from visarch.training.devices import check_devices, make_accelerator, processes
+from visarch.training.failures import explained
 from visarch.training.length import planned_steps
 from visarch.training.progress import Reporter
 from visarch.training.runfolder import RunFolder, open_run
@@ -42,21 +43,24 @@ def train(
     Raises:
         UserError: a setting, the run folder or its checkpoint does not fit; the disk is full.
         NonFiniteError: too many steps in a row were not finite.
+        TrainingStopped: there was no memory left, or a process that trains along has ended.
     """
     started = time.monotonic()
     planned_steps(config, len(data.splits["train"]))
     state = processes(config)
     check_devices(config, state)
     with ExitStack() as stack:
-        path, folder = _open_folder(config, task, state)
+        with explained(None):
+            path, folder = _open_folder(config, task, state)
         if folder:
             stack.callback(folder.close)
         accelerator = make_accelerator(config, state, path, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
-        trainer = Trainer(task, model, data.splits["train"], config, accelerator)
-        stack.callback(trainer.release)
-        reporter = Reporter(quiet=quiet or folder is None, device=state.device)
-        return Session(trainer, data, path, folder, reporter, started).go()
+        with explained(path):
+            trainer = Trainer(task, model, data.splits["train"], config, accelerator)
+            stack.callback(trainer.release)
+            reporter = Reporter(quiet=quiet or folder is None, device=state.device)
+            return Session(trainer, data, path, folder, reporter, started).go()
 
 
 def _open_folder(

@@ -8,6 +8,7 @@ report.html        all of it on one page
 """
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -21,7 +22,7 @@ from typing import IO, Any
 import yaml
 
 from visarch.errors import UserError
-from visarch.training.atomic import remove_leftovers, replace_files, replace_text
+from visarch.training.atomic import remove_leftovers, replace_files, replace_text, writing
 from visarch.training.config import TrainConfig, to_yaml
 
 CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
@@ -37,10 +38,15 @@ def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> P
     """
     label = config.name or f"{task}-{Path(config.data).stem}"
     slug = re.sub(r"[^\w.]+", "-", label).strip("-.").lower() or task
-    root.mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        return _make_next(root, slug)
+
+
+def _make_next(root: Path, slug: str) -> Path:
     descriptor = os.open(root, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _try_to_lock(descriptor, fcntl.LOCK_EX)
         taken = [int(m[1]) for p in root.iterdir() if (m := re.match(r"(\d{4,})-", p.name))]
         path = root / f"{max(taken, default=0) + 1:04d}-{slug}"
         path.mkdir()
@@ -69,8 +75,11 @@ def open_run(config: TrainConfig, task: str) -> "RunFolder":
 class RunFolder:
     """A run folder that this process alone writes to, until `close`.
 
+    `is_locked` is False where the file system knows no locks to see to that.
+
     Raises:
-        UserError: another command works on it, or it is no run folder and not empty.
+        UserError: another command works on it, it is no run folder and not empty, or the disk is
+            full or refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,12 +92,13 @@ class RunFolder:
                 f"--out {path} has other things in it and is not a run folder (it has no "
                 f"{CONFIG}); give an empty folder or a name for a new one."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path / LOCK)
-        for folder in (self.samples, self.checkpoints):
-            folder.mkdir(exist_ok=True)
-        for folder in (path, self.checkpoints):
-            remove_leftovers(folder)
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock, self.is_locked = _lock(path / LOCK)
+            for folder in (self.samples, self.checkpoints):
+                folder.mkdir(exist_ok=True)
+            for folder in (path, self.samples, self.checkpoints):
+                remove_leftovers(folder)
         self._columns = self._read_columns()
         self._last_step: float | None = None
 
@@ -146,7 +156,8 @@ class RunFolder:
             self._rewrite(rows)
         line = io.StringIO()
         csv.DictWriter(line, self._columns, lineterminator="\n").writerow(spelled)
-        with (self.path / METRICS).open("a", encoding="utf-8", newline="") as file:
+        path = self.path / METRICS
+        with writing(path), path.open("a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
         self._last_step = row["step"]
 
@@ -221,12 +232,16 @@ def _spelled(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
-def _lock(path: Path) -> IO[str]:
-    """The lock that keeps a second command out; the system lets go of it when a process dies."""
+def _lock(path: Path) -> tuple[IO[str], bool]:
+    """The lock that keeps a second command out, and whether there is one on this file system; the
+    system lets go of it when a process dies."""
     file = path.open("a+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        is_locked = _try_to_lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+    except BlockingIOError as error:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
@@ -234,7 +249,16 @@ def _lock(path: Path) -> IO[str]:
             f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or give "
             "another --out."
         ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file
+    return file, is_locked
+
+
+def _try_to_lock(descriptor: int, how: int) -> bool:
+    """Lock a file, also against other machines where the file system is shared; False where it
+    knows no locks, as some shared ones do."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+            raise
+        return False
+    return True

@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
+from visarch.training.agreement import check_same_step
 from visarch.training.atomic import replace_file
 from visarch.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from visarch.training.environment import describe_environment, versions
@@ -79,6 +80,10 @@ class Session:
     def go(self) -> Result:
         """Train to the end, or to a signal."""
         self.reporter.say(f"Run folder: {self.path}")
+        if self.folder and not self.folder.is_locked:
+            self.reporter.say(
+                "Its file system knows no locks: nothing but you keeps a second command out of it."
+            )
         resumed = self._take_up()
         finished = self._finished()
         if finished:
@@ -118,7 +123,8 @@ class Session:
         )
         if planned != trainer.total_steps:
             self.old_length = planned
-        self.accelerator.wait_for_everyone()  # all have looked before the main process writes
+        # after which all have looked, and the main process may write
+        check_same_step(self.path, trainer.num_steps)
         return last is not None
 
     def _begin(self, resumed: bool) -> None:
