@@ -111,6 +111,11 @@ VERBS = {
         "prove every box against the literal reference and the lemmas",
         "visarch.cli.verify:Verify",
     ),
+    "completion": Verb(
+        "bash|zsh|fish",
+        "print what makes a shell complete verbs, flags and values",
+        "visarch.cli.completion:Completion",
+    ),
     "bench": Verb(
         "NAME",
         "measure how fast this is beside its peers, on this machine",
@@ -179,9 +184,12 @@ def _run(arguments: list[str]) -> int:
         return 0
     module, _, class_name = VERBS[name].target.partition(":")
     from visarch.cli.flags import parse
+    from visarch.terminal import speaking
 
     prog = f"visarch {name.partition(' --')[0]}"
-    return parse(getattr(import_module(module), class_name), rest, prog).main() or 0
+    verb, manner = parse(getattr(import_module(module), class_name), rest, prog)
+    with speaking(manner):
+        return verb.main() or 0
 
 
 def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -235,7 +243,8 @@ def _help() -> str:
             *_lines(list(VERBS)),
             "",
             "`visarch VERB --help` shows the flags of a verb.",
-            "--debug, with any verb, shows the traceback of an error; --version names the version.",
+            "With any verb, --json prints JSON for programs, --quiet only errors, and --debug",
+            "the traceback of an error. `visarch --version` names the version.",
         ]
     )
 

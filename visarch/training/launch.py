@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from visarch.data import Data, open_data
+from visarch.terminal import say, tell
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
 from visarch.training.initialization import start_from
@@ -83,13 +84,20 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
     from visarch.report import write_report
 
     report = write_report(result.path)
-    if result.exit_code or not result.metrics:
-        return result.exit_code
-    for line in job.afterwards(result):
-        print(line)
-    print(f"Report: {report}")
-    print("Next: " + ", ".join(f"visarch {verb} {result.path}" for verb in job.next_verbs))
-    return 0
+    finished = not result.exit_code
+    remarks = job.afterwards(result) if result.metrics else []
+    next_verbs = ", ".join(f"visarch {verb} {result.path}" for verb in job.next_verbs)
+    record = {
+        "run": str(result.path),
+        "step": result.step,
+        "total_steps": result.total_steps,
+        "finished": finished,
+        "metrics": result.metrics,
+        "remarks": remarks,
+        "report": str(report),
+    }
+    tell(record, [*remarks, f"Report: {report}", f"Next: {next_verbs}"] if finished else [])
+    return result.exit_code
 
 
 def with_length(config: Config, data: Data, steps: int) -> Config:
@@ -104,8 +112,8 @@ def with_length(config: Config, data: Data, steps: int) -> Config:
 def _tell(data: Data) -> None:
     """Say what was inferred and what was left out."""
     for name, value, why in data.reasons:
-        print(f"{name}: {value} ({why})")
+        say(f"{name}: {value} ({why})")
     for name, why in data.skipped[:5]:
-        print(f"skipped {name}: {why}")
+        say(f"skipped {name}: {why}")
     if len(data.skipped) > 5:
-        print(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
+        say(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
