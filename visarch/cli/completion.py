@@ -25,6 +25,12 @@ from visarch.terminal import Manner
 
 _FILES = "@"
 """Among words: whatever files there are."""
+_WORDS: dict[str, tuple[str, ...]] = {
+    "--data": ("digits", _FILES),
+    "--device": ("auto", "cpu", "cuda"),
+    **dict.fromkeys(("--name", "--time", "--label", "--only"), ()),
+}
+"""What may follow flags whose type does not tell."""
 
 
 class Flag(NamedTuple):
@@ -91,7 +97,7 @@ def _values(name: str, kind: Any) -> tuple[str, ...] | None:
         return tuple(map(str, get_args(kind)))
     if kind in (int, float):
         return ()
-    return ("digits", _FILES) if name == "--data" else (_FILES,)
+    return _WORDS.get(name, (_FILES,))
 
 
 def _named(words: str, kind: Any) -> tuple[str, ...]:
@@ -140,15 +146,12 @@ def _second_words(all_commands: list[Command]) -> dict[str, dict[str, str]]:
 
 def _verbs(all_commands: list[Command]) -> dict[str, str]:
     """The first words, and what they do."""
-    several = {
-        verb: f"{', '.join(word for word in words if not word.startswith('-'))}"
-        for verb, words in _second_words(all_commands).items()
-    }
-    return {
-        verb: several.get(verb, command.summary)
-        for command in reversed(all_commands)
-        for verb in [command.words.split()[0]]
-    }
+    found: dict[str, str] = {}
+    for command in all_commands:
+        found.setdefault(command.words.split()[0], command.summary)
+    for verb, words in _second_words(all_commands).items():
+        found[verb] = ", ".join(word for word in words if not word.startswith("-"))
+    return found
 
 
 _BASH = """\
@@ -277,7 +280,8 @@ def _zsh_words(words: tuple[str, ...]) -> str:
     listed = " ".join(word for word in words if word != _FILES)
     if _FILES not in words:
         return f"({listed})" if listed else " "
-    return f'_alternative "words:word:({listed})" "files:file:_files"' if listed else "_files"
+    # the space keeps _arguments from adding options that _alternative does not know
+    return f' _alternative "words:word:({listed})" "files:file:_files"' if listed else "_files"
 
 
 def _fish(all_commands: list[Command]) -> str:
@@ -285,10 +289,10 @@ def _fish(all_commands: list[Command]) -> str:
         [
             "# Completion of visarch for fish.",
             "",
-            "function __visarch_is  # whether these are the first words, flags left aside",
+            "function __visarch_is  # whether these are the first words",
             "    set -l typed (commandline -opc)",
-            "    test (count $typed) -gt (count $argv)",
-            '    and test "$typed[2..(math (count $argv) + 1)]" = "$argv"',
+            "    set -e typed[1]",
+            "    string match -q -- \"$argv *\" (string join -- ' ' $typed '')",
             "end",
             "",
             *_fish_lines(all_commands),
