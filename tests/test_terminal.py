@@ -20,7 +20,6 @@ from visarch.terminal import (
     note_skipped,
     print_table,
     progress,
-    say,
     speaking,
     tell,
 )
@@ -60,13 +59,12 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys):
 
 def test_json_is_all_there_is_on_stdout(capsys):
     with speaking(Manner(json=True)):
-        print("somebody says something")
-        say("at work")
+        print("at work")
         note("beside")
         tell({"a": [1.5, (2, "σ")], "b": None}, parts())
     output, messages = capsys.readouterr()
     assert json.loads(output) == {"a": [1.5, [2, "σ"]], "b": None}
-    assert messages == "somebody says something\nat work\nbeside\n"
+    assert messages == "at work\nbeside\n"
 
 
 def parts():
@@ -101,7 +99,7 @@ def test_readers_see_lines_and_tables(capsys):
 
 def test_the_quiet_say_nothing(capsys):
     with speaking(Manner(quiet=True)):
-        say("at work")
+        print("at work")
         note("beside")
         tell({}, parts())
         assert is_quiet()
@@ -111,6 +109,7 @@ def test_the_quiet_say_nothing(capsys):
 
 def test_the_quiet_still_answer_programs(capsys):
     with speaking(Manner(quiet=True, json=True)):
+        print("at work")
         note("beside")
         tell([1], parts())
     assert capsys.readouterr() == ("[\n  1\n]\n", "")
@@ -119,7 +118,7 @@ def test_the_quiet_still_answer_programs(capsys):
 def test_what_is_said_afterwards_is_said_as_ever(capsys):
     with pytest.raises(KeyError), speaking(Manner(json=True, quiet=True)):
         raise KeyError
-    say("on")
+    print("on")
     assert capsys.readouterr().out == "on\n"
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -44,13 +44,15 @@ _speech: ContextVar[_Speech] = ContextVar("speech", default=_AS_EVER)
 @contextmanager
 def speaking(manner: Manner) -> Iterator[None]:
     """Everything within is said in this manner. With --json, whatever is printed to stdout by
-    anyone else than `tell` comes out on stderr."""
+    anyone else than `tell` comes out on stderr; with --quiet, nowhere."""
     token = _speech.set(_Speech(manner, sys.stdout))
     try:
-        if manner.json:
-            with redirect_stdout(sys.stderr):
-                yield
-        else:
+        with ExitStack() as stack:
+            if manner.quiet:
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(redirect_stdout(nowhere))
+            elif manner.json:
+                stack.enter_context(redirect_stdout(sys.stderr))
             yield
     finally:
         _speech.reset(token)
@@ -92,12 +94,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def say(text: str) -> None:
-    """A line about the work, while it is done."""
-    if not is_quiet():
-        print(text)
 
 
 def note(text: str) -> None:

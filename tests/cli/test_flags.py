@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from visarch.cli import VERBS, main
+from visarch.terminal import Manner
 
 SHORT = "--steps 2 --batch-size 4 --warmup-steps 1 --device cpu --data {data}"
 COMMANDS = {
@@ -58,6 +61,13 @@ def typed(digits, shades, tmp_path: Path, capsys):
 
 def test_every_verb_is_tried():
     assert set(COMMANDS) == set(VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_no_verb_has_them_itself(name: str):
+    module, _, class_name = VERBS[name].target.partition(":")
+    own = {field.name for field in fields(getattr(import_module(module), class_name))}
+    assert not own & {field.name for field in fields(Manner)}
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -15,8 +15,9 @@ exit code (``None`` is success)::
 
         def main(self) -> int | None: ...
 
-A verb's module imports torch, and whatever else is slow, inside ``main``: ``--help`` and a
-misspelt flag are answered before any of it is loaded.
+What it found, ``main`` tells once, with ``visarch.terminal.tell``: ``--json`` and ``--quiet`` are
+flags of every verb, and no verb's own. A verb's module imports torch, and whatever else is slow,
+inside ``main``: ``--help`` and a misspelt flag are answered before any of it is loaded.
 """
 
 from __future__ import annotations

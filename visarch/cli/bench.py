@@ -80,13 +80,13 @@ class Bench:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with progress(f"measuring {name}") as done:
+        with progress(f"measuring {name}") as advance:
             return measure(
                 name,
                 self._benchmark(name),
                 seconds=self.seconds,
                 rounds=self.rounds,
-                progress=done,
+                progress=advance,
             )
 
     def _checked_name(self) -> str:

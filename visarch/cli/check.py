@@ -32,8 +32,8 @@ class Check:
         from visarch.data.checking import check
         from visarch.terminal import progress, tell
 
-        with progress("decoding") as done:
-            report = check(self.data, done)
+        with progress("decoding") as advance:
+            report = check(self.data, advance)
         tell(report.to_dict(), _shown(report))
         return 1 if report.problems else 0
 

@@ -57,8 +57,8 @@ class Embed:
         run = load_run(self.run, self.device).of(GaussianVAE, ResNet)
         if run.assumption:
             note(run.assumption)
-        with progress("reading images") as done:
-            data = run.open_inputs(self.data, done)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.data, advance)
         origins, classes = None, None
         if isinstance(data, Split):
             split, source = data, "files"
@@ -71,8 +71,8 @@ class Embed:
             source, classes = data.source, data.classes
         path = place(run, self.out, f"embeddings {Path(source).stem}", ".npz", ".parquet")
 
-        with progress("encoding") as done:
-            features = _features(run.model, split, run.preparation.levels, done)
+        with progress("encoding") as advance:
+            features = _features(run.model, split, run.preparation.levels, advance)
         columns = {"names": np.array(split.names)}
         if origins is not None:
             columns["splits"] = np.array(origins)

@@ -113,14 +113,14 @@ class Evaluate:
         of_diffusion = ("images", "times", "features", "samples", "sampler", "steps", "guidance")
         only = {"importance_samples": "vae", "mirrored": "classifier"}
         refuse_foreign(self, run.task, only | dict.fromkeys(of_diffusion, "diffusion"))
-        with progress("reading images") as done:
-            data = run.open_data(self.data, done, labelled=_needs_labels(run))
+        with progress("reading images") as advance:
+            data = run.open_data(self.data, advance, labelled=_needs_labels(run))
         note_skipped(data)
         split = self._choose_split(data)
         trained_on = run.is_trained_on(data)
         known = trained_on or data.source == run.data or run.data is None
-        with progress("measuring") as done:
-            findings = _measure(Question(run, data, split, known, self, done))
+        with progress("measuring") as advance:
+            findings = _measure(Question(run, data, split, known, self, advance))
 
         remarks = [*_remarks(run, data, trained_on, known), *findings.remarks]
         record = {

@@ -57,16 +57,16 @@ class Predict:
 
         run = load_run(self.run, self.device).of(ResNet)
         classes = class_names(run.model, run.classes, run.source)
-        with progress("reading images") as done:
-            data = run.open_inputs(self.images, done)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.images, advance)
         if isinstance(data, Split):
             split = data
         else:
             note_skipped(data)
             split = every_sample(data)[0] if self.images else run.held_out(data)
-        with progress("predicting") as done:
+        with progress("predicting") as advance:
             answers = logits(
-                run.model, split, run.preparation.levels, mirrored=self.mirrored, progress=done
+                run.model, split, run.preparation.levels, mirrored=self.mirrored, progress=advance
             )
         best = answers.softmax(1).topk(min(self.top, len(classes)), dim=1)
         rows = _rows(split.names, best.values, best.indices, classes)

@@ -54,8 +54,8 @@ class Reconstruct:
         run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
-        with progress("reading images") as done:
-            data = run.open_inputs(self.data, done)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.data, advance)
         if isinstance(data, Split):
             split, source = data, "files"
             count = self.count or len(split)

@@ -33,12 +33,12 @@ class Verify:
         from visarch.verify import claims, verify
 
         started, total, done = time.perf_counter(), len(claims(self.only)), count(1)
-        with progress("trying claims") as report:
+        with progress("trying claims") as advance:
             results = verify(
                 cases=self.cases,
                 seed=self.seed,
                 only=self.only,
-                on_result=lambda result: report(next(done), total),
+                on_result=lambda result: advance(next(done), total),
             )
         seconds = time.perf_counter() - started
 

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from visarch.data import Data, open_data
-from visarch.terminal import say, tell
+from visarch.terminal import tell
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
 from visarch.training.initialization import start_from
@@ -112,8 +112,8 @@ def with_length(config: Config, data: Data, steps: int) -> Config:
 def _tell(data: Data) -> None:
     """Say what was inferred and what was left out."""
     for name, value, why in data.reasons:
-        say(f"{name}: {value} ({why})")
+        print(f"{name}: {value} ({why})")
     for name, why in data.skipped[:5]:
-        say(f"skipped {name}: {why}")
+        print(f"skipped {name}: {why}")
     if len(data.skipped) > 5:
-        say(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
+        print(f"… and {len(data.skipped) - 5} more, all listed in the run's data.json")
