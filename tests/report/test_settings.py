@@ -67,7 +67,7 @@ def test_the_command_that_is_shown_gives_the_same_settings(tmp_path: Path, confi
     program, verb, thing, *arguments = shlex.split(line)
     kind = type(config)
     assert (program, verb, thing) == ("visarch", "train", TASKS[kind])
-    assert parse(kind, arguments, f"visarch train {thing}") == replace(config, out=None)
+    assert parse(kind, arguments, f"visarch train {thing}")[0] == replace(config, out=None)
 
 
 def test_a_length_in_time_becomes_the_steps_that_it_came_to(tmp_path: Path):
@@ -123,7 +123,7 @@ def test_a_run_in_progress_can_only_go_on(tmp_path: Path):
     (command,) = next_commands(read_run(path))
     words = shlex.split(command.line)
     assert words[:2] == ["visarch", "train"]
-    assert parse(Resume, words[2:], "visarch train") == Resume(resume=path)
+    assert parse(Resume, words[2:], "visarch train")[0] == Resume(resume=path)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_finished_run_can_be_used_and_made_longer(
     lines = [shlex.split(command.line) for command in next_commands(read_run(path))]
     *uses, (_, verb, *longer) = lines
     assert verb == "train"
-    assert parse(Resume, longer, "visarch train") == Resume(resume=path, steps=600)
+    assert parse(Resume, longer, "visarch train")[0] == Resume(resume=path, steps=600)
     assert {verb for _, verb, *_ in uses} == verbs
     for _, verb, *arguments in uses:
         module, _, name = VERBS[verb].target.partition(":")
-        asked = parse(getattr(import_module(module), name), arguments, f"visarch {verb}")
+        asked, _ = parse(getattr(import_module(module), name), arguments, f"visarch {verb}")
         assert asked.run == str(path)

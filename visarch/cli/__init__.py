@@ -15,8 +15,9 @@ exit code (``None`` is success)::
 
         def main(self) -> int | None: ...
 
-A verb's module imports torch, and whatever else is slow, inside ``main``: ``--help`` and a
-misspelt flag are answered before any of it is loaded.
+What it found, ``main`` tells once, with ``visarch.terminal.tell``: ``--json`` and ``--quiet`` are
+flags of every verb, and no verb's own. A verb's module imports torch, and whatever else is slow,
+inside ``main``: ``--help`` and a misspelt flag are answered before any of it is loaded.
 """
 
 from __future__ import annotations
@@ -121,6 +122,11 @@ VERBS = {
         "prove every box against the literal reference and the lemmas",
         "visarch.cli.verify:Verify",
     ),
+    "completion": Verb(
+        "bash|zsh|fish",
+        "print what makes a shell complete verbs, flags and values",
+        "visarch.cli.completion:Completion",
+    ),
     "bench": Verb(
         "NAME",
         "measure how fast this is beside its peers, on this machine",
@@ -190,9 +196,12 @@ def _run(arguments: list[str]) -> int:
         return 0
     module, _, class_name = VERBS[name].target.partition(":")
     from visarch.cli.flags import parse
+    from visarch.terminal import speaking
 
     prog = f"visarch {name.partition(' --')[0]}"
-    return parse(getattr(import_module(module), class_name), rest, prog).main() or 0
+    verb, manner = parse(getattr(import_module(module), class_name), rest, prog)
+    with speaking(manner):
+        return verb.main() or 0
 
 
 def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -246,7 +255,8 @@ def _help() -> str:
             *_lines(list(VERBS)),
             "",
             "`visarch VERB --help` shows the flags of a verb.",
-            "--debug, with any verb, shows the traceback of an error; --version names the version.",
+            "With any verb, --json prints JSON for programs, --quiet only errors, and --debug",
+            "the traceback of an error. `visarch --version` names the version.",
         ]
     )
 

@@ -31,8 +31,6 @@ class Bench:
     """What to measure; --list says what there is."""
     list: bool = False
     """Say what can be measured."""
-    json: bool = False
-    """Print what was found as JSON."""
     table: tuple[Path, ...] | None = None
     """Print the Markdown table of results that were kept as JSON, in place of measuring."""
     seconds: float = 60.0
@@ -57,14 +55,20 @@ class Bench:
             raise UserError(f"--list and --table measure nothing: leave them out, or {self.name}.")
 
     def main(self) -> int | None:
+        from visarch.terminal import tell
+
         if self.list:
-            print(_listed())
+            tell({name: entry.summary for name, entry in BENCHMARKS.items()}, [_listed()])
         elif self.table is not None:
             from visarch.bench.result import markdown
 
-            print(markdown([_read(path) for path in self.table]), end="")
+            results = [_read(path) for path in self.table]
+            tell(results, [markdown(results).removesuffix("\n")])
         else:
-            self._tell(self._measure())
+            found = self._measure()
+            from visarch.bench.result import tables
+
+            tell(found, tables(found))
         return 0
 
     def _measure(self) -> dict[str, Any]:
@@ -76,27 +80,14 @@ class Bench:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with progress(f"measuring {name}") as tell:
+        with progress(f"measuring {name}") as advance:
             return measure(
                 name,
                 self._benchmark(name),
                 seconds=self.seconds,
                 rounds=self.rounds,
-                progress=tell,
+                progress=advance,
             )
-
-    def _tell(self, found: dict[str, Any]) -> None:
-        if self.json:
-            print(json.dumps(found, ensure_ascii=False, indent=2))
-            return
-        from visarch.bench.result import tables
-        from visarch.terminal import print_table
-
-        for part in tables(found):
-            if isinstance(part, str):
-                print(part)
-            else:
-                print_table(part)
 
     def _checked_name(self) -> str:
         if self.name is None:

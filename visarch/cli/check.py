@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,30 +27,29 @@ class Check:
 
     data: Positional[str]
     """digits, a folder of images, a .csv, .npz, .npy or .parquet file, or hf:owner/name."""
-    json: bool = False
-    """Print JSON, with all there is to list, instead of tables."""
 
     def main(self) -> int:
         from visarch.data.checking import check
-        from visarch.terminal import print_table, progress
+        from visarch.terminal import progress, tell
 
-        with progress("decoding") as tell:
-            report = check(self.data, tell)
-        if self.json:
-            print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
-        else:
-            for line in _summary(report):
-                print(line)
-            if report.classes:
-                print_table(_class_table(report))
-            for title, findings in (("Problems", report.problems), ("Remarks", report.remarks)):
-                if findings:
-                    print(f"\n{title}")
-                    for finding in findings:
-                        print("\n".join(_lines(finding)))
-            if not report.problems:
-                print("\nNothing is wrong.")
+        with progress("decoding") as advance:
+            report = check(self.data, advance)
+        tell(report.to_dict(), _shown(report))
         return 1 if report.problems else 0
+
+
+def _shown(report: Report) -> Iterator[str | Table]:
+    """What a reader sees of it."""
+    yield from _summary(report)
+    if report.classes:
+        yield _class_table(report)
+    for title, findings in (("Problems", report.problems), ("Remarks", report.remarks)):
+        if findings:
+            yield f"\n{title}"
+            for finding in findings:
+                yield from _lines(finding)
+    if not report.problems:
+        yield "\nNothing is wrong."
 
 
 def _summary(report: Report) -> list[str]:

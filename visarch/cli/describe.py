@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-_NAMES = (*_RESNETS, "unet", "denoiser", "vae")
+NAMES = (*_RESNETS, "unet", "denoiser", "vae")
 _DIGITS_SIDE = 28
 
 
@@ -42,8 +42,6 @@ class Describe:
     """Spatial axes, for a network named here; by default as many as --image-size has, or 2."""
     num_classes: int | None = None
     """Number of classes, for a ResNet or the denoiser named here; by default no classes."""
-    json: bool = False
-    """Print JSON, with exact numbers, instead of the table."""
     svg: Path | None = None
     """Draw the network into this file, too."""
 
@@ -67,23 +65,21 @@ class Describe:
     def main(self) -> None:
         from visarch.describe.description import table
         from visarch.describe.networks import describe
-        from visarch.terminal import print_table
+        from visarch.terminal import tell
 
-        if self.model in _NAMES:
+        if self.model in NAMES:
             description = describe(self._named(), self.image_size)
         else:
             description = describe(self._kept(), self.image_size or _size_of_run(self.model))
-        if self.json:
-            print(json.dumps(description.to_dict(), indent=2, ensure_ascii=False))
-        else:
-            print_table(table(description))
+        files = []
         if self.svg is not None:
             from visarch.describe.drawing import draw
 
             self.svg.parent.mkdir(parents=True, exist_ok=True)
             self.svg.write_text(draw(description), encoding="utf-8")
-            if not self.json:
-                print(f"Drawing: {self.svg}")
+            files.append(str(self.svg))
+        drawing = [f"Drawing: {file}" for file in files]
+        tell(description.to_dict() | {"files": files}, [table(description), *drawing])
 
     def _named(self) -> nn.Module:
         """The network of this name, as the flags want it."""
@@ -128,13 +124,13 @@ class Describe:
         for flag, value in given.items():
             if value is not None:
                 raise UserError(
-                    f"{flag} {value} is for networks named {', '.join(_NAMES)}: the model in "
+                    f"{flag} {value} is for networks named {', '.join(NAMES)}: the model in "
                     f"{self.model} was made with its own."
                 )
         if "/" not in self.model and not Path(self.model).exists():
             raise UserError(
                 f"there is no network and no folder called {self.model!r}. Nearest: "
-                f"{', '.join(nearest(self.model.lower(), _NAMES))}."
+                f"{', '.join(nearest(self.model.lower(), NAMES))}."
             )
         from visarch.hub import load
 

@@ -52,13 +52,13 @@ class Embed:
         from visarch.models.vae import GaussianVAE
         from visarch.outputs import place, save_arrays, save_parquet
         from visarch.run import load_run
-        from visarch.terminal import note, note_skipped, progress
+        from visarch.terminal import note, note_skipped, progress, tell
 
         run = load_run(self.run, self.device).of(GaussianVAE, ResNet)
         if run.assumption:
             note(run.assumption)
-        with progress("reading images") as tell:
-            data = run.open_inputs(self.data, tell)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.data, advance)
         origins, classes = None, None
         if isinstance(data, Split):
             split, source = data, "files"
@@ -71,8 +71,8 @@ class Embed:
             source, classes = data.source, data.classes
         path = place(run, self.out, f"embeddings {Path(source).stem}", ".npz", ".parquet")
 
-        with progress("encoding") as tell:
-            features = _features(run.model, split, run.preparation.levels, tell)
+        with progress("encoding") as advance:
+            features = _features(run.model, split, run.preparation.levels, advance)
         columns = {"names": np.array(split.names)}
         if origins is not None:
             columns["splits"] = np.array(origins)
@@ -86,7 +86,14 @@ class Embed:
             named = {} if classes is None else {"classes": np.array(classes)}
             save_arrays(path, columns | named)
         held = ", ".join(f"{name} {times(values.shape)}" for name, values in columns.items())
-        print(f"Embeddings of {source}: {path} holds {held}.")
+        record = {
+            "run": run.source,
+            "data": source,
+            "images": len(split),
+            "columns": {name: list(values.shape) for name, values in columns.items()},
+            "files": [str(path)],
+        }
+        tell(record, [f"Embeddings of {source}: {path} holds {held}."])
 
 
 def _features(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +28,7 @@ class Findings:
 
     num_images: int
     record: dict[str, Any]
-    """Everything, as JSON can hold it."""
+    """Everything, for programs; NaN is what was not measured."""
     tables: Sequence[Table]
     lines: Sequence[str] = ()
     """Below the tables."""
@@ -88,8 +87,6 @@ class Evaluate:
     """Diffusion: steps of the sampler."""
     guidance: float | None = None
     """Diffusion: w of (1 + w) · with label − w · without; 0 leaves it out."""
-    json: bool = False
-    """Print the results as JSON."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
@@ -110,43 +107,35 @@ class Evaluate:
     def main(self) -> None:
         from visarch.cli.flags import refuse_foreign
         from visarch.run import load_run
-        from visarch.terminal import note_skipped, print_table, progress
+        from visarch.terminal import note_skipped, progress, tell
 
         run = load_run(self.run, self.device)
         of_diffusion = ("images", "times", "features", "samples", "sampler", "steps", "guidance")
         only = {"importance_samples": "vae", "mirrored": "classifier"}
         refuse_foreign(self, run.task, only | dict.fromkeys(of_diffusion, "diffusion"))
-        with progress("reading images") as tell:
-            data = run.open_data(self.data, tell, labelled=_needs_labels(run))
+        with progress("reading images") as advance:
+            data = run.open_data(self.data, advance, labelled=_needs_labels(run))
         note_skipped(data)
         split = self._choose_split(data)
         trained_on = run.is_trained_on(data)
         known = trained_on or data.source == run.data or run.data is None
-        with progress("measuring") as tell:
-            findings = _measure(Question(run, data, split, known, self, tell))
+        with progress("measuring") as advance:
+            findings = _measure(Question(run, data, split, known, self, advance))
 
         remarks = [*_remarks(run, data, trained_on, known), *findings.remarks]
-        if self.json:
-            record = {
-                "run": run.source,
-                "data": data.source,
-                "trained_on_this_data": trained_on,
-                "split": split.name,
-                "images": findings.num_images,
-                **findings.record,
-                "skipped": [{"name": name, "why": why} for name, why in data.skipped],
-                "files": [str(file) for file in findings.files],
-                "remarks": remarks,
-            }
-            print(json.dumps(record, ensure_ascii=False, indent=2))
-            return
-        print(f"{self.run} on {data.source}: {split.name}, n = {findings.num_images}")
-        for table in findings.tables:
-            print_table(table)
-        for line in [*findings.lines, *remarks]:
-            print(line)
-        if findings.files:
-            print(f"Pictures: {', '.join(map(str, findings.files))}")
+        record = {
+            "run": run.source,
+            "data": data.source,
+            "trained_on_this_data": trained_on,
+            "split": split.name,
+            "images": findings.num_images,
+            **findings.record,
+            "skipped": [{"name": name, "why": why} for name, why in data.skipped],
+            "files": [str(file) for file in findings.files],
+            "remarks": remarks,
+        }
+        title = f"{self.run} on {data.source}: {split.name}, n = {findings.num_images}"
+        tell(record, [title, *_shown(findings, remarks)])
 
     def _choose_split(self, data: Data) -> Split:
         from visarch.inference.splits import every_sample, held_out
@@ -175,6 +164,15 @@ def _measure(question: Question) -> Findings:
     return measures[question.run.task](question)
 
 
+def _shown(findings: Findings, remarks: Sequence[str]) -> Iterator[str | Table]:
+    """What a reader sees of them."""
+    yield from findings.tables
+    yield from findings.lines
+    yield from remarks
+    if findings.files:
+        yield f"Pictures: {', '.join(map(str, findings.files))}"
+
+
 def _needs_labels(run: Run[nn.Module]) -> bool:
     """Whether the model knows classes, so that labels must be those."""
     from visarch.models.unet import Denoiser
@@ -196,8 +194,3 @@ def _remarks(run: Run[nn.Module], data: Data, trained_on: bool, known: bool) -> 
             "another than in data.json."
         )
     return remarks
-
-
-def or_none(value: float) -> float | None:
-    """A number as JSON can hold it: what was not measured is NaN."""
-    return None if math.isnan(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from visarch.cli.evaluate import Findings, Question, or_none
+from visarch.cli.evaluate import Findings, Question
 from visarch.data import Split
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement
@@ -178,17 +178,17 @@ def _record(
     errors, bins = measured.standard_errors(), measured.reliability
     table = zip(classes, *(column.tolist() for column in measured.per_class), strict=True)
     return {
-        "metrics": {name: or_none(value) for name, value in measured},
+        "metrics": dict(measured),
         "intervals": measured.intervals(),
-        "standard_errors": {name: or_none(error) for name, error in errors.items()},
+        "standard_errors": errors,
         "calibration_error_by_chance": measured.calibration_chance,
         "classes": [
             {
                 "class": name,
                 "images": count,
-                "precision": or_none(precision),
-                "recall": or_none(recall),
-                "f1": or_none(f1),
+                "precision": precision,
+                "recall": recall,
+                "f1": f1,
             }
             for name, count, precision, recall, f1 in table
         ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from visarch.cli.evaluate import Evaluate, Findings, Question, or_none
+from visarch.cli.evaluate import Evaluate, Findings, Question
 from visarch.cli.sample_diffusion import check_guidance, with_flags
 from visarch.data import Split
 from visarch.errors import UserError
@@ -265,17 +265,13 @@ def _record(
         "times_per_image": times,
         "decoding_step": measured.decoding_step,
         "metrics": {"loss": loss, **dict(measured)},
-        "standard_errors": {
-            name: or_none(error) for name, error in measured.standard_errors().items()
-        },
+        "standard_errors": measured.standard_errors(),
         "bands": [
             {
                 "log_snr": [band.low, band.high],
                 "denoised": band.num_denoised,
-                "error": {name: or_none(value) for name, value in band.error.items()},
-                "standard_error": {
-                    name: or_none(value) for name, value in band.standard_error.items()
-                },
+                "error": band.error,
+                "standard_error": band.standard_error,
             }
             for band in measured.bands()
         ],

@@ -92,13 +92,10 @@ def _dimensions_line(measurement: VAEMeasurement) -> str:
 
 
 def _record(measurement: VAEMeasurement) -> dict[str, Any]:
-    errors = measurement.standard_errors()
     return {
         "numbers_per_image": measurement.num_dims,
         "levels": measurement.levels,
         "metrics": dict(measurement),
-        "standard_errors": {
-            name: None if math.isnan(error) else error for name, error in errors.items()
-        },
+        "standard_errors": measurement.standard_errors(),
         "kl_per_dimension": measurement.kl_per_dimension.tolist(),
     }

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
 from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
     Literal,
+    NamedTuple,
     Protocol,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -27,6 +28,7 @@ import tyro
 
 from visarch.cli import is_addressed_to_the_user
 from visarch.errors import UserError
+from visarch.terminal import Manner, has_colors
 from visarch.training.config import LARGEST_INTEGER, spelled
 
 _CONFIG = (
@@ -44,18 +46,20 @@ class Runnable(Protocol):
     def main(self) -> int | None: ...
 
 
+T = TypeVar("T")
 V = TypeVar("V", bound=Runnable)
 
 
-def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
-    """The dataclass filled from the arguments.
+def parse(verb: type[V], arguments: Sequence[str], prog: str) -> tuple[V, Manner]:
+    """The dataclass filled from the arguments, and how it is to speak.
 
     Raises:
         UserError: a flag is misspelt (the nearest ones are named), lacks its value or has one of
             another kind, or the dataclass refused a value.
         SystemExit: tyro has printed help, or a complaint.
     """
-    known = _flags(verb)
+    command = _spoken(verb)
+    known = _flags(command)
     for argument in arguments:
         name = argument.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in (*known, "--help"):
@@ -65,12 +69,12 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
             )
     if not {"-h", "--help"} & {*arguments}:
         _check_values(arguments, known)
-    colors = "NO_COLOR" not in os.environ and sys.stdout.isatty() and sys.stderr.isatty()
-    tyro._experimental_options["ansi_codes"] = colors
+    tyro._experimental_options["ansi_codes"] = has_colors(sys.stdout) and has_colors(sys.stderr)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(verb, prog=prog, args=arguments, config=_CONFIG)
+            filled: Any = tyro.cli(command, prog=prog, args=arguments, config=_CONFIG)
+            return _part(verb, filled), _part(Manner, filled)
     except SystemExit as stop:
         # What a dataclass says of its own values reads better without a frame around it.
         cause: BaseException | None = stop
@@ -80,6 +84,18 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> V:
             raise UserError(_with_flag(str(cause), known)) from None
         sys.stderr.write(complaint.getvalue())
         raise
+
+
+def _spoken(verb: type) -> type:
+    """The dataclass with the flags that every verb has, after its own."""
+    command = make_dataclass(verb.__name__, [], bases=(Manner, verb), frozen=True)
+    command.__doc__ = verb.__doc__
+    return command
+
+
+def _part(kind: type[T], filled: Any) -> T:
+    """What a dataclass that others inherit from holds itself."""
+    return kind(**{field.name: getattr(filled, field.name) for field in fields(cast(Any, kind))})
 
 
 def refuse_foreign(verb: Any, task: str, only: Mapping[str, str]) -> None:
@@ -104,9 +120,24 @@ def refuse_foreign(verb: Any, task: str, only: Mapping[str, str]) -> None:
             )
 
 
+class Flag(NamedTuple):
+    """What follows a flag."""
+
+    kind: Any
+    """The type of its value."""
+    several: bool
+    """Whether several values follow."""
+
+
+def flags_of(verb: type) -> dict[str, Flag]:
+    """Every ``--flag`` that a verb has: from its fields, those of the dataclasses in it, and those
+    that every verb has."""
+    return {name: Flag(*_kind(hint)) for name, hint in _flags(_spoken(verb)).items()}
+
+
 def flag_names(verb: type) -> list[str]:
-    """Every ``--flag`` that the fields of a dataclass, and of the dataclasses in it, make."""
-    return list(_flags(verb))
+    """Their names."""
+    return list(flags_of(verb))
 
 
 def _flags(verb: type) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Interpolate:
         from visarch.outputs import KEYS, place, save_picture, save_values
         from visarch.pictures import grid, strip
         from visarch.run import load_run
-        from visarch.terminal import note
+        from visarch.terminal import note, tell
 
         run = load_run(self.run, self.device)
         run.of(GaussianVAE, Denoiser)
@@ -102,8 +102,16 @@ class Interpolate:
         save_picture(path, picture, {"from": way.names[0], "to": way.names[1], **way.facts})
         values = {KEYS[run.preparation.ndim]: way.images}
         files = [path, *save_values(path, values, run.preparation)]
+        record = {
+            "run": run.source,
+            "from": way.names[0],
+            "to": way.names[1],
+            "images": len(way.images),
+            "facts": way.facts,
+            "files": [str(file) for file in files],
+        }
         said = f"{self.steps} steps from {' to '.join(way.names)}{way.said}"
-        print(f"{said}: {', '.join(map(str, files))}")
+        tell(record, [f"{said}: {', '.join(map(str, files))}"])
 
 
 def _walk(question: Question) -> Way:

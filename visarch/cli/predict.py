@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,9 @@ from tyro.conf import Positional
 from visarch.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from rich.table import Table
     from torch import Tensor
 
 _SHOWN = 50
@@ -40,8 +40,6 @@ class Predict:
     """Average the answers to each image and to its mirror image."""
     out: Path | None = None
     """The .csv file to write, or a folder; by default nothing is written."""
-    json: bool = False
-    """Print the results as JSON."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
@@ -55,29 +53,26 @@ class Predict:
         from visarch.inference.splits import every_sample
         from visarch.models.resnet import ResNet
         from visarch.run import load_run
-        from visarch.terminal import note, note_skipped, progress
+        from visarch.terminal import note, note_skipped, progress, tell
 
         run = load_run(self.run, self.device).of(ResNet)
         classes = class_names(run.model, run.classes, run.source)
-        with progress("reading images") as tell:
-            data = run.open_inputs(self.images, tell)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.images, advance)
         if isinstance(data, Split):
             split = data
         else:
             note_skipped(data)
             split = every_sample(data)[0] if self.images else run.held_out(data)
-        with progress("predicting") as tell:
+        with progress("predicting") as advance:
             answers = logits(
-                run.model, split, run.preparation.levels, mirrored=self.mirrored, progress=tell
+                run.model, split, run.preparation.levels, mirrored=self.mirrored, progress=advance
             )
         best = answers.softmax(1).topk(min(self.top, len(classes)), dim=1)
         rows = _rows(split.names, best.values, best.indices, classes)
         if self.out is not None:
             note(f"Predictions of {len(rows)} images: {self._write(rows, run)}")
-        if self.json:
-            print(json.dumps(rows, ensure_ascii=False, indent=2))
-        elif self.out is None or len(rows) <= _SHOWN:
-            _print(rows)
+        tell(rows, _shown(rows) if self.out is None or len(rows) <= _SHOWN else [])
 
     def _write(self, rows: Sequence[dict[str, Any]], run: Any) -> Path:
         """A row for each image: its name, then classes and probabilities."""
@@ -113,12 +108,10 @@ def _rows(
     ]
 
 
-def _print(rows: Sequence[dict[str, Any]]) -> None:
+def _shown(rows: Sequence[dict[str, Any]]) -> Iterator[Table]:
     """A line for each image."""
     from rich.markup import escape
     from rich.table import Table
-
-    from visarch.terminal import print_table
 
     table = Table("image", "class", header_style="bold")
     table.add_column("probability", justify="right", no_wrap=True)
@@ -129,4 +122,4 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(
             escape(row["name"]), escape(first["class"]), f"{first['probability']:.1%}", escape(rest)
         )
-    print_table(table)
+    yield table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -33,8 +32,6 @@ class Reconstruct:
     """How many to show at most; by default 32, or all of the files that are named."""
     out: Path | None = None
     """The .png to write, or a folder; by default outputs/ in the run folder."""
-    json: bool = False
-    """Print the numbers as JSON."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
@@ -52,13 +49,13 @@ class Reconstruct:
         from visarch.outputs import place, save_picture, save_values
         from visarch.pictures import beside
         from visarch.run import load_run
-        from visarch.terminal import note, note_skipped, print_table, progress
+        from visarch.terminal import note, note_skipped, progress, tell
 
         run = load_run(self.run, self.device).of(GaussianVAE)
         if run.assumption:
             note(run.assumption)
-        with progress("reading images") as tell:
-            data = run.open_inputs(self.data, tell)
+        with progress("reading images") as advance:
+            data = run.open_inputs(self.data, advance)
         if isinstance(data, Split):
             split, source = data, "files"
             count = self.count or len(split)
@@ -85,18 +82,15 @@ class Reconstruct:
         save_picture(path, beside(originals, reconstructions), {"data": source})
         values = {"originals": originals, "reconstructions": reconstructions}
         files = [path, *save_values(path, values, run.preparation)]
-        if self.json:
-            record = {
-                "run": run.source,
-                "data": source,
-                "split": split.name,
-                "images": [row._asdict() for row in rows],
-                "files": [str(file) for file in files],
-            }
-            print(json.dumps(record, ensure_ascii=False, indent=2))
-            return
-        print_table(_table(rows))
-        print(f"Originals and reconstructions of {source}: {', '.join(map(str, files))}")
+        record = {
+            "run": run.source,
+            "data": source,
+            "split": split.name,
+            "images": [row._asdict() for row in rows],
+            "files": [str(file) for file in files],
+        }
+        written = f"Originals and reconstructions of {source}: {', '.join(map(str, files))}"
+        tell(record, [_table(rows), written])
 
 
 class Row(NamedTuple):

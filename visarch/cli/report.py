@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +35,12 @@ class Report:
     out: Path | None = None
     """The .html to write, or a folder; by default report.html in the run folder for one run,
     runs-compared.html here for several."""
-    json: bool = False
-    """Print what is compared as JSON, and not as a table."""
 
     def main(self) -> None:
         from visarch.outputs import place_in
         from visarch.report import write_comparison, write_report
         from visarch.report.group import by_task
-        from visarch.terminal import note, print_table
+        from visarch.terminal import note, tell
 
         found = _find(self.runs)
         for text in [*found.left_out, *found.unreadable]:
@@ -56,12 +53,9 @@ class Report:
             folder = found.runs[0].path
             page = write_report(folder, place_in(folder, self.out, "report", ".html"))
         groups = by_task(found.runs)
-        if self.json:
-            print(json.dumps(_record(page, groups, found), ensure_ascii=False, indent=2))
-            return
-        for entries in groups.values():
-            print_table(_table(entries))
-        print(f"{'Comparison' if several else 'Report'}: {page}")
+        tables = [_table(entries) for entries in groups.values()]
+        written = f"{'Comparison' if several else 'Report'}: {page}"
+        tell(_record(page, groups, found), [*tables, written])
 
 
 class _Found(NamedTuple):
@@ -146,7 +140,7 @@ def _table(entries: Sequence[Entry]) -> Table:
 
 
 def _record(page: Path, groups: Groups, found: _Found) -> dict[str, Any]:
-    """All that is compared, as JSON can hold it."""
+    """All that is compared, for programs."""
     from visarch.report.group import environment_apart, record, settings_apart
 
     def apart(entries: Sequence[Entry]) -> dict[str, dict[str, str | None]]:

@@ -135,7 +135,7 @@ class Sample:
         from visarch.models.vae import GaussianVAE
         from visarch.outputs import place
         from visarch.run import load_run
-        from visarch.terminal import note
+        from visarch.terminal import note, tell
 
         with Team(self.device) as team:
             run = load_run(self.run, team.device)
@@ -151,7 +151,15 @@ class Sample:
             drawn = plan.draw()
             if team.is_main:
                 files = _write(run, plan, drawn, path, separate=self.separate)
-                print(f"Drawn from seed {seed}{drawn.said}: {', '.join(map(str, files))}")
+                record = {
+                    "run": run.source,
+                    "seed": seed,
+                    "images": len(drawn.images),
+                    "facts": plan.facts,
+                    "files": [str(file) for file in files],
+                }
+                written = ", ".join(map(str, files))
+                tell(record, [f"Drawn from seed {seed}{drawn.said}: {written}"])
 
 
 def _plan(question: Question) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -29,35 +27,29 @@ class Verify:
     """Where the cases come from; the same seed gives the same cases."""
     only: str | None = None
     """Try only the claims with this in their name, source or area, as in "Fact 1.4" or "vae"."""
-    json: bool = False
-    """Print the results as JSON."""
 
     def main(self) -> int:
-        from visarch.terminal import print_table, progress
+        from visarch.terminal import progress, tell
         from visarch.verify import claims, verify
 
         started, total, done = time.perf_counter(), len(claims(self.only)), count(1)
-        with progress("trying claims") as tell:
+        with progress("trying claims") as advance:
             results = verify(
                 cases=self.cases,
                 seed=self.seed,
                 only=self.only,
-                on_result=lambda result: tell(next(done), total),
+                on_result=lambda result: advance(next(done), total),
             )
         seconds = time.perf_counter() - started
 
         failures = [result for result in results if not result.holds]
-        if self.json:
-            print(json.dumps(self._record(results, seconds), ensure_ascii=False, indent=2))
-            return 1 if failures else 0
-        print_table(_table(results))
-        for result in failures:
-            print(f"✗ {result.claim.name}: {result.failure}")
         num_cases = sum(result.num_cases for result in results)
-        print(
+        verdict = (
             f"{len(results) - len(failures)} of {len(results)} claims hold: {num_cases:,} cases "
             f"from seed {self.seed} in {seconds:.1f} s. {_versions_line()}"
         )
+        wrong = [f"✗ {result.claim.name}: {result.failure}" for result in failures]
+        tell(self._record(results, seconds), [_table(results), *wrong, verdict])
         return 1 if failures else 0
 
     def _record(self, results: list[Result], seconds: float) -> dict[str, Any]:
@@ -79,18 +71,13 @@ def _claim_record(result: Result) -> dict[str, Any]:
         "area": result.claim.area,
         "cases": result.num_cases,
         "measure": result.claim.measure.name,
-        "float64": _finite(result.errors.double),
-        "float32": _finite(result.errors.single),
+        "float64": result.errors.double,
+        "float32": result.errors.single,
         "bound_float64": bounds.double,
         "bound_float32": bounds.single,
         "holds": result.holds,
         "failure": result.failure,
     }
-
-
-def _finite(error: float | None) -> float | None:
-    """JSON has no infinity; a case that ended in an exception is told by its failure."""
-    return error if error is not None and math.isfinite(error) else None
 
 
 def _table(results: list[Result]) -> Table:

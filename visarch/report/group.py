@@ -153,7 +153,7 @@ def speed(run: Run) -> float | None:
 
 
 def record(entry: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
-    """A run's numbers among others of its task, as JSON can hold them."""
+    """A run's numbers among others of its task, for programs."""
     run, place = entry.run, entries.index(entry)
     return {
         "run": str(run.path),
@@ -162,7 +162,7 @@ def record(entry: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
         "finished": run.finished,
         "step": run.step,
         "total_steps": run.total_steps,
-        "metrics": {result.split: _finite(result) for result in run.results},
+        "metrics": {result.split: dict(result.metrics) for result in run.results},
         "best": {
             result.split: [n for n in result.metrics if place in winners(entries, result.split, n)]
             for result in run.results
@@ -175,10 +175,6 @@ def record(entry: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
         "processor": run.starts[-1].get("processor") if run.starts else None,
         "problems": run.problems,
     }
-
-
-def _finite(result: Result) -> dict[str, float | None]:
-    return {n: value if math.isfinite(value) else None for n, value in result.metrics.items()}
 
 
 def _apart(descriptions: Iterable[Mapping[str, str]]) -> list[Difference]:

@@ -120,7 +120,8 @@ class TrainConfig:
     """Steps from one evaluation on the validation images to the next; 0 evaluates only at the
     end."""
     track: Literal["none", "tensorboard", "wandb"] = "none"
-    """Experiment tracker that metrics are also sent to."""
+    """Experiment tracker that settings, metrics and pictures are also sent to; TensorBoard's files
+    lie in the run folder."""
     max_bad_steps: int = 20
     """How many steps in a row may have a loss or gradient that is not finite (they change nothing)
     before training stops with a diagnosis."""

@@ -20,7 +20,6 @@ from visarch.performance.choices import Choice
 from visarch.training.config import TrainConfig
 from visarch.training.sharding import is_sharded_launch
 
-_PROJECTS = {"tensorboard": "tensorboard", "wandb": "visarch"}
 _FORMATS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -104,8 +103,6 @@ def make_accelerator(
         # torch can shard on CPUs as well, which Accelerate does not think of
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = sharding
-    if config.track != "none":
-        accelerator.init_trackers(_PROJECTS[config.track], None, {"wandb": {"name": folder.name}})
     return accelerator
 
 

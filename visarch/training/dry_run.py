@@ -1,19 +1,19 @@
 """What a training would be and cost, found out on a few steps that leave nothing behind."""
 
+import dataclasses
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
 from torch import nn
 
 from visarch.data import Data
 from visarch.describe.description import quantity
 from visarch.describe.networks import describe
+from visarch.terminal import tell
 from visarch.training.config import TrainConfig, seconds_of, to_yaml
 from visarch.training.devices import check_devices, make_accelerator, processes
 from visarch.training.length import planned_steps
@@ -35,12 +35,11 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     """
     state = processes(config)
     check_devices(config, state)
-    config = replace(config, dry_run=False)  # as it would be used
+    config = dataclasses.replace(config, dry_run=False)  # as it would be used
     description = describe(model, data.shape[1:])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        untracked = replace(config, track="none")  # a tracker would begin a run of its own
-        accelerator = make_accelerator(untracked, state, folder, low_precision=task.low_precision)
+        accelerator = make_accelerator(config, state, folder, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)
@@ -54,13 +53,14 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     if not is_main_process():
         return 0
 
-    rate = config.batch_size / seconds
+    rate, expected = config.batch_size / seconds, steps
     where = Path(config.out or "runs")
     place = next(path for path in (where, *where.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(place).free
     if steps is None:
         assert config.time is not None
-        length = f"about {seconds_of(config.time) / seconds:,.0f} steps in {config.time}"
+        expected = round(seconds_of(config.time) / seconds)
+        length = f"about {expected:,} steps in {config.time}"
     else:
         length = f"{steps:,} steps in about {clock(steps * seconds)}"
     needed = 2 * checkpoint + model_size
@@ -75,16 +75,27 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
         "Speed": f"{1 / seconds:.3g} steps/s, {rate:.4g} images/s in {trainer.precision.value}",
         "Length": f"{length}, plus evaluation, pictures and exact statistics",
     }
-    console = Console(highlight=False, soft_wrap=True)
-    for name, text in lines.items():
-        console.print(f"{name}: {text}", markup=False)
+    parts = [f"{name}: {text}" for name, text in lines.items()]
     if needed > free:
-        console.print(
+        parts.append(
             f"There is not enough room: choose an --out on another disk than {place}, or free "
-            f"{_gigabytes(needed - free)}.",
-            markup=False,
+            f"{_gigabytes(needed - free)}."
         )
-    console.print("Nothing was trained and nothing was written.", markup=False)
+    record = {
+        "task": task.name,
+        "settings": dataclasses.asdict(config),
+        "parameters": description.parameters,
+        "macs": description.macs,
+        "device": str(device),
+        "precision": trainer.precision.value,
+        "memory_bytes": memory,
+        "checkpoint_bytes": checkpoint,
+        "model_bytes": model_size,
+        "free_bytes": free,
+        "steps": expected,
+        "seconds_per_step": seconds,
+    }
+    tell(record, [*parts, "Nothing was trained and nothing was written."])
     return 0
 
 

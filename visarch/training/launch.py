@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from visarch.data import Data, open_data
+from visarch.terminal import tell
 from visarch.training.agreement import open_together
 from visarch.training.config import TrainConfig, with_preset
 from visarch.training.devices import check_devices, processes
@@ -102,13 +103,20 @@ def _launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> i
         from visarch.cards import write_card
 
         write_card(result.path)
-    if result.exit_code or not result.metrics:
-        return result.exit_code
-    for line in job.afterwards(result):
-        print(line)
-    print(f"Report: {report}")
-    print("Next: " + ", ".join(f"visarch {verb} {result.path}" for verb in job.next_verbs))
-    return 0
+    finished = not result.exit_code
+    remarks = job.afterwards(result) if result.metrics else []
+    next_verbs = ", ".join(f"visarch {verb} {result.path}" for verb in job.next_verbs)
+    record = {
+        "run": str(result.path),
+        "step": result.step,
+        "total_steps": result.total_steps,
+        "finished": finished,
+        "metrics": result.metrics,
+        "remarks": remarks,
+        "report": str(report),
+    }
+    tell(record, [*remarks, f"Report: {report}", f"Next: {next_verbs}"] if finished else [])
+    return result.exit_code
 
 
 def with_length(config: Config, data: Data, steps: int) -> Config:

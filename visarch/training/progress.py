@@ -8,10 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from visarch.terminal import progress
+from visarch.terminal import console, is_quiet, progress
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -30,7 +29,7 @@ class Reporter:
     """Prints messages and progress; the live line is there between `start` and `stop`."""
 
     def __init__(self, *, quiet: bool = False, device: torch.device | None = None) -> None:
-        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = console(quiet=quiet or is_quiet(), soft_wrap=True)
         self._device = device or torch.device("cpu")
         self._bar: Progress | None = None
         self._task = TaskID(0)

@@ -29,6 +29,7 @@ from visarch.training.resume import (
 )
 from visarch.training.runfolder import EVALUATION, RunFolder
 from visarch.training.stop import StopRequest
+from visarch.training.tracking import begin_tracking, track_pictures
 from visarch.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Session:
             )
             return self._result(finished["metrics"])
         self._begin(resumed)
+        begin_tracking(self.accelerator, self.config, self.task.name, self.trainer.num_steps)
         with StopRequest() as stop:
             stopped = self._train(stop)
         if stopped:
@@ -232,6 +234,7 @@ class Session:
         for name, picture in pictures.items():
             path = self.folder.samples / f"step-{self.trainer.num_steps:06d}-{name}.png"
             replace_file(path, partial(picture.save, format="PNG"))
+        track_pictures(self.accelerator, pictures, self.trainer.num_steps)
 
     @contextmanager
     def _aside(self, model: nn.Module) -> Iterator[None]:
