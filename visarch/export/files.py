@@ -14,7 +14,7 @@ import torch
 
 from visarch.errors import UserError
 from visarch.export.graphs import Graph
-from visarch.export.tracing import quietly, trace
+from visarch.export.tracing import quietly, shapes, trace
 
 Format = Literal["onnx", "torch"]
 Answer = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -60,6 +60,7 @@ def _write_onnx(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
             program,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
+            dynamic_shapes=shapes(graph),
             dynamo=True,
             verbose=False,
         )
@@ -68,7 +69,9 @@ def _write_onnx(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
     onnx.model.metadata_props.update(
         {key: fact if isinstance(fact, str) else _json(fact) for key, fact in facts.items()}
     )
-    weights = sum(value.const_value.nbytes for value in onnx.model.graph.initializers.values())
+    for node in onnx.model.graph.all_nodes():
+        node.metadata_props.clear()  # which line of which file on this machine made it
+    weights = sum(tensor.nbytes for tensor in program.state_dict.values())
     onnx.save(path, external_data=weights > _MOST_BYTES)
 
 

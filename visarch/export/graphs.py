@@ -86,7 +86,8 @@ def sampler(run: Run[Denoiser], recipe: Recipe) -> Graph:
             "--sampler ddpm adds noise of its own at every step, which no graph can hold: give "
             "--sampler ddim, heun or dpm++, which make images of the same model."
         )
-    model, facts = run.model, {"sampler": recipe.sampler, "steps": recipe.steps}
+    model = run.model
+    facts: dict[str, Any] = {"sampler": recipe.sampler, "steps": recipe.steps}
     inputs = {"noise": torch.zeros(2, *run.preparation.shape)}
     if num_classes(model):
         inputs["label"] = torch.zeros(2, dtype=torch.int64)

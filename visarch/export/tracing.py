@@ -9,23 +9,33 @@ from contextlib import contextmanager
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from visarch.export.graphs import Graph
 
 
 def trace(graph: Graph) -> ExportedProgram:
-    """The program, free of this package; all inputs but the first go by their names."""
+    """The program, free of this package and of this machine's paths; all inputs but the first go by
+    their names."""
+    first, *others = graph.inputs.items()
+    with quietly(), torch.no_grad():
+        program = torch.export.export(
+            graph.module.eval(), (first[1],), dict(others), dynamic_shapes=shapes(graph)
+        )
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    return program
+
+
+def shapes(graph: Graph) -> dict[str, dict[int, Dim]]:
+    """The symbols of each input's free axes; the same name is the same length."""
     names = {name for axes in graph.free.values() for name in axes.values()}
     symbols = {name: Dim(name, min=1) for name in names}
-    shapes = {
+    return {
         given: {axis: symbols[name] for axis, name in graph.free[given].items()}
         for given in graph.inputs
     }
-    first, *others = graph.inputs.items()
-    with quietly(), torch.no_grad():
-        return torch.export.export(
-            graph.module.eval(), (first[1],), dict(others), dynamic_shapes=shapes
-        )
 
 
 @contextmanager
