@@ -149,7 +149,7 @@ def test_a_sampler_draws_the_samples_of_sample(painter, visarch, tmp_path: Path)
     session = InferenceSession(tmp_path / "sampler.onnx")
     for guidance in (2.0, 0.0):
         inputs = {"noise": noise.numpy(), "label": condition.labels.numpy()}
-        inputs["guidance"] = np.float32(guidance)
+        inputs["guidance"] = np.array(guidance, np.float32)
         images, unit = session.run(None, inputs)
         own = replace(recipe, guidance=guidance)
         expected = draw(run.model, own, run.preparation.shape, range(3), 8, condition).images
@@ -160,10 +160,15 @@ def test_a_sampler_draws_the_samples_of_sample(painter, visarch, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("data", "flags"),
-    [("signals", ""), ("volumes", "--format torch"), ("radio", "--format torch --sampler heun")],
+    [
+        ("signals", ""),
+        ("volumes", "--format torch"),
+        ("radio", "--format torch --sampler heun"),
+        ("pointer", "--format torch --sampler ddim"),
+    ],
 )
 @pytest.mark.usefixtures("as_for_users")
-def test_other_axes_keep_their_size(data, flags, request, visarch, tmp_path: Path):
+def test_other_data_is_exported_too(data, flags, request, visarch, tmp_path: Path):
     run = request.getfixturevalue(data)
     output, _ = visarch(f"export {run.path} --out {tmp_path} {flags} --json")
     assert all(check["agrees"] for check in json.loads(output)["checks"])

@@ -54,6 +54,8 @@ def require(kind: Format) -> None:
 
 def _write_onnx(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
     """The weights lie in a file beside it, with .data behind its name, where they are too many."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
     program = trace(graph)
     with quietly(), torch.no_grad():
         onnx = torch.onnx.export(
@@ -69,6 +71,7 @@ def _write_onnx(graph: Graph, path: Path, facts: Mapping[str, Any]) -> None:
     onnx.model.metadata_props.update(
         {key: fact if isinstance(fact, str) else _json(fact) for key, fact in facts.items()}
     )
+    RemoveUnusedNodesPass()(onnx.model)  # constants that no node reads, of which runtimes warn
     for node in onnx.model.graph.all_nodes():
         node.metadata_props.clear()  # which line of which file on this machine made it
     weights = sum(tensor.nbytes for tensor in program.state_dict.values())
