@@ -97,6 +97,11 @@ VERBS = {
         "write the features of every picture to a file",
         "visarch.cli.embed:Embed",
     ),
+    "export": Verb(
+        "RUN --format onnx|torch",
+        "write the model to files that run without visarch, and check them",
+        "visarch.cli.export:Export",
+    ),
     "check": Verb(
         "DATA",
         "read every image fully and report what is wrong",

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from visarch.cli.evaluate import Evaluate
+from visarch.cli.export import Export
 from visarch.cli.sample import Drawn, Plan, Question, Sample
 from visarch.errors import UserError
 from visarch.inference.asking import asked, class_name
@@ -78,7 +79,7 @@ def plan_diffusion(question: Question) -> Plan:
     return Plan(_name(flags, count, seed), facts | _told(run, condition), columns, draw)
 
 
-def with_flags(recipe: Recipe, flags: Sample | Evaluate) -> Recipe:
+def with_flags(recipe: Recipe, flags: Sample | Evaluate | Export) -> Recipe:
     """The model's own recipe, with what is asked for."""
     if flags.guidance is not None:
         recipe = replace(recipe, guidance=flags.guidance)

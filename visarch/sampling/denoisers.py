@@ -57,7 +57,7 @@ def dynamic_threshold(data: Tensor, quantile: float = 0.995) -> Tensor:
     return clip(data / scale.view(-1, *(1,) * (data.ndim - 1)))
 
 
-def guide(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+def guide(conditional: Tensor, unconditional: Tensor, weight: float | Tensor) -> Tensor:
     """(1 + w) · conditional − w · unconditional.
 
     w = 0 is the conditional output exactly, w = −1 the unconditional one; w > 0 goes beyond the
@@ -70,7 +70,10 @@ def guide(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
 
 
 def guided(
-    network: Callable[..., Tensor], label: Tensor, weight: float, vector: Tensor | None = None
+    network: Callable[..., Tensor],
+    label: Tensor,
+    weight: float | Tensor,
+    vector: Tensor | None = None,
 ) -> Network:
     """A network with classifier-free guidance towards labels, both evaluated in one double batch.
 
@@ -79,18 +82,18 @@ def guided(
     Args:
         network: ``network(x, t, label, vector)``, trained with some labels left out.
         label: ids (b,) of the classes asked for.
-        weight: w of :func:`guide`; for 0 nothing is doubled.
+        weight: w of :func:`guide`; for 0, if it is no tensor, nothing is doubled.
         vector: context vectors (b, v), the same with and without the label.
     """
 
-    if weight == 0:
+    if not isinstance(weight, Tensor) and weight == 0:
         return lambda x, t: network(x, t, label, vector)
     labels = torch.cat([label, torch.full_like(label, NO_LABEL)])
     vectors = None if vector is None else torch.cat([vector, vector])
 
     def output(x: Tensor, t: Tensor) -> Tensor:
         both = network(torch.cat([x, x]), torch.cat([t, t]), labels, vectors)
-        conditional, unconditional = both.chunk(2)
+        conditional, unconditional = both[: len(x)], both[len(x) :]
         predicted = guide(conditional[:, : x.shape[1]], unconditional[:, : x.shape[1]], weight)
         return torch.cat([predicted, conditional[:, x.shape[1] :]], dim=1)
 

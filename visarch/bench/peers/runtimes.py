@@ -1,7 +1,5 @@
 """Runtimes for exported networks: ONNX Runtime and OpenVINO."""
 
-import logging
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visarch.export.tracing import quietly
+
 Infer = Callable[[], Any]
 
 
 def export(model: nn.Module, x: Tensor, file: Path) -> None:
     """A network in eval mode as an ONNX file, for inputs of this shape."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of what torch's exporter itself does in old ways
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision is missing
+    with quietly(), torch.no_grad():
         torch.onnx.export(model, (x,), file, input_names=["x"], dynamo=True, verbose=False)
 
 
