@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
@@ -24,8 +24,12 @@ lint: .venv/installed-dev  ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: .venv/installed-docs  ## build the documentation into site/, links checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+	@echo 'site/index.html'
+
 clean:  ## remove .venv and caches; runs/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/pyvenv.cfg:
@@ -48,3 +52,8 @@ clean:  ## remove .venv and caches; runs/ stays
 	@$(INSTALL) -e '.[data,dev,bench]'
 	@$(INSTALL) --no-deps labml-nn pythae  # little of them is read; their needs are many
 	@touch .venv/installed $@
+
+.venv/installed-docs: pyproject.toml constraints.txt | .venv/pyvenv.cfg
+	@echo "Installing what builds the documentation"
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
