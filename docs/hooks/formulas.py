@@ -9,9 +9,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
-_FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL
-)
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _NOT_KNOWN = {r"\tfrac": r"\frac", r"\Vert": r"\|", r"\big": "", r"\Big": ""}
 """What the converter has no notion of, or draws badly, and what stands for it."""
 _ROLE = re.compile(r":(?:func|class|meth|mod|data|attr):(<code>)~?")
@@ -45,6 +43,8 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
     Raises:
         PluginError: it would fetch something.
     """
-    if fetched := re.search(r'<(?:script|img|link)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"', output):
+    if fetched := re.search(
+        r'<(?:script|img|link)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"', output
+    ):
         raise PluginError(f"{page.file.src_path} would fetch something: {fetched[0]}")
     return output

@@ -131,4 +131,3 @@ def draw(path: Path, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     pixels[4:12, 4:12] = (200 * (seed % 2), 90, 40)
     Image.fromarray(pixels).save(path)
-
