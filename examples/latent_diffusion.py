@@ -2,7 +2,8 @@
 
 A VAE with many latents reconstructs well, and what it makes of draws from N(0, I) are strokes
 (docs/vae.md, "Bits against looks"): its latents are not distributed like that. A diffusion model
-learns how they are. Latents are signals of one axis here, for which the U-Net is the same class.
+learns how they are. A latent has no neighbors, so its numbers are channels here, at one position of
+one axis, where the U-Net's convolutions are linear layers.
 
     python examples/latent_diffusion.py
 """
@@ -47,14 +48,13 @@ def latents(vae: visarch.GaussianVAE) -> Tensor:
 
 
 def train_denoiser(z: Tensor, steps: int) -> nn.Module:
-    """A small 1-d U-Net that undoes noise on z (n, 1, 64)."""
+    """A U-Net of one level that undoes noise on z (n, 64, 1)."""
     config = visarch.UNetConfig(
-        in_channels=1,
-        out_channels=1,
-        widths=(64, 128),
-        attends=(True, True),
+        in_channels=LATENTS,
+        out_channels=LATENTS,
+        widths=(256,),
+        attends=(False,),
         num_blocks=2,
-        context_dim=128,
         ndim=1,
     )
     model = visarch.Denoiser(config)
@@ -73,25 +73,25 @@ def train_denoiser(z: Tensor, steps: int) -> nn.Module:
         optimizer.step()
         schedule.step()
         average.update()
-        if step % 100 == 0:
+        if step % 250 == 0:
             print(f"U-Net on latents, step {step} of {steps}: loss {loss.item():.3f}")
     return average.model
 
 
 @torch.no_grad()
 def sample(model: nn.Module, count: int) -> Tensor:
-    """New latents, (count, 1, 64)."""
-    noise = torch.randn(count, 1, LATENTS)
+    """New latents, (count, 64, 1)."""
+    noise = torch.randn(count, LATENTS, 1)
     return dpm_solver_pp(denoiser(model, cosine, "v"), noise, log_snr_times(20, cosine), cosine)
 
 
-def main(vae_steps: int = 800, steps: int = 600, out: str = "runs/latent-diffusion-vae") -> Path:
+def main(vae_steps: int = 800, steps: int = 1500, out: str = "runs/latent-diffusion-vae") -> Path:
     torch.manual_seed(0)
     vae = train_vae(vae_steps, Path(out))
     z = latents(vae)
     deviation, mean = torch.std_mean(z, 0)
-    model = train_denoiser(((z - mean) / deviation).unsqueeze(1), steps)
-    drawn = sample(model, 64).squeeze(1) * deviation + mean
+    model = train_denoiser(((z - mean) / deviation).unsqueeze(2), steps)
+    drawn = sample(model, 64).squeeze(2) * deviation + mean
     with torch.no_grad():
         sheets = [grid(vae.decode(z)[0], 8) for z in (torch.randn(64, LATENTS), drawn)]
     picture = Path(out) / "prior-and-diffusion.png"
