@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint audit clean
+.PHONY: help demo test soak lint docs audit clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
@@ -27,12 +27,16 @@ lint: .venv/installed-dev  ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: .venv/installed-docs  ## build the documentation into site/, links checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+	@echo 'site/index.html'
+
 audit: .venv/installed-dev  ## look up known flaws of what is installed (needs a network)
 	@$(INSTALL) pip-audit
 	@$(BIN)/pip-audit --skip-editable
 
 clean:  ## remove .venv and caches; runs/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/pyvenv.cfg:
@@ -55,3 +59,8 @@ clean:  ## remove .venv and caches; runs/ stays
 	@$(INSTALL) -e '.[data,dev,bench]'
 	@$(INSTALL) --no-deps labml-nn pythae  # little of them is read; their needs are many
 	@touch .venv/installed $@
+
+.venv/installed-docs: pyproject.toml constraints.txt | .venv/pyvenv.cfg
+	@echo "Installing what builds the documentation"
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
