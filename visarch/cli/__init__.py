@@ -111,6 +111,11 @@ VERBS = {
         "prove every box against the literal reference and the lemmas",
         "visarch.cli.verify:Verify",
     ),
+    "web": Verb(
+        "RUN [RUN…]",
+        "show runs on a page in the browser: classify, encode, generate, look inside",
+        "visarch.cli.web:Web",
+    ),
     "bench": Verb(
         "NAME",
         "measure how fast this is beside its peers, on this machine",
