@@ -51,7 +51,5 @@ class Web:
                 )
 
         with listen(self.host, self.port) as bound:
-            try:
-                serve(self.runs, self.device, bound, self.host, ready)
-            except KeyboardInterrupt:
-                print("The page has ended.")
+            serve(self.runs, self.device, bound, self.host, ready)
+        print("The page has ended.")

@@ -76,7 +76,11 @@ def _said(ndim: int, size: int, kernel: int, stride: int, padding: int, output: 
             lines.append("**TransConv** would leave nothing: (H′ − 1)S + F − 2P < 1.")
         else:
             lost = size - back
-            end = "" if not lost else f" (the last {lost} of H = {size} do not reach a new window)"
+            end = (
+                ""
+                if not lost
+                else f", which is {lost} less than H: no window begins in what is left"
+            )
             lines.append(
                 f"**TransConv** multiplies by Vᵀ, and takes H′ = {output} to "
                 f"(H′ − 1)S + F − 2P = **{back}**{end}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -65,13 +66,13 @@ def serve(
     host: str,
     ready: Callable[[str], None],
 ) -> None:
-    """Show runs until someone stops it; `ready` is told the address.
+    """Show runs until someone ends it with Ctrl-C or SIGTERM; `ready` is told the address.
 
     Raises:
         UserError: a run cannot be shown.
-        KeyboardInterrupt: it was stopped by Ctrl-C.
+        KeyboardInterrupt: it was to end before the page was there.
     """
-    with own_folder() as folder:
+    with _ended_by_signals(), own_folder() as folder:
         import gradio as gr
         import uvicorn
         from fastapi import FastAPI
@@ -103,7 +104,18 @@ def serve(
             guarded, log_level="warning", timeout_graceful_shutdown=_GRACE, ws="none"
         )
         ready(_address(host, bound.getsockname()[1]))
-        uvicorn.Server(config).run(sockets=[bound])
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[bound])
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """While this lasts, SIGTERM ends the process as Ctrl-C does, so that it cleans up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _address(host: str, port: int) -> str:
