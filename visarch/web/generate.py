@@ -32,8 +32,8 @@ class Wish(NamedTuple):
     """What someone asks for."""
 
     label: str = EACH
-    vector: str = ""
-    """Numbers, with spaces or commas between them."""
+    vector: str | None = None
+    """Numbers, with spaces or commas between them; by default what is usual for the model."""
     sampler: str = ""
     steps: float = 0
     guidance: float = 0
@@ -92,7 +92,7 @@ def draw_pictures(
     recipe = wished(shown.recipe, wish)
     count, seed = min(max(int(wish.images), 1), _MOST), max(int(wish.seed or 0), 0)
     labels = None if wish.label == EACH or not num_classes(run.model) else [wish.label]
-    vector = numbers(wish.vector) if wish.vector.strip() else None
+    vector = numbers(wish.vector) if wish.vector and wish.vector.strip() else None
     condition = asked(run, recipe, labels, vector, count)
     columns = math.ceil(math.sqrt(count))
 

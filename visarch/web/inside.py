@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split
-from visarch.describe.description import Description, times
+from visarch.describe.description import Description, symbol, times
 from visarch.describe.drawing import draw
 from visarch.describe.networks import describe
 from visarch.inference.maps import denoiser_maps, resnet_maps, vae_maps
@@ -32,7 +32,7 @@ def inside_tab(shown: Mapping[str, Shown]) -> None:
         with gr.Column(scale=2, min_width=280):
             image = image_input("Image")
             held_out_button(shown, run, image)
-            step = gr.Dropdown(_steps(first), value=_steps(first)[0], label="Step")
+            step = _step_choice(first)
             time = gr.Slider(
                 0.02,
                 1,
@@ -57,10 +57,8 @@ def inside_tab(shown: Mapping[str, Shown]) -> None:
 
     def other(name: str, file: str | None, t: float) -> tuple[Any, ...]:
         own = shown[name]
-        names = _steps(own)
         slider = gr.Slider(visible=isinstance(own, ShownDenoiser))
-        dropdown = gr.Dropdown(names, value=names[0])
-        return _drawing(own), dropdown, slider, *look(name, file, names[0], t)
+        return _drawing(own), _step_choice(own), slider, *look(name, file, steps(own)[0], t)
 
     on([image.change, step.input, time.release], look, [run, image, step, time], [maps, said])
     on([run.input], other, [run, image, time], [drawing, step, time, maps, said])
@@ -103,12 +101,18 @@ def feature_maps(shown: Shown, split: Split, t: float) -> dict[str, Tensor]:
     return denoiser_maps(shown.run.model, shown.recipe, x, t)
 
 
-def _steps(shown: Shown) -> list[str]:
+def steps(shown: Shown) -> list[str]:
     """Those whose outcome can be looked at, in their order."""
     names = [step.name for step in _description(shown).steps]
     if isinstance(shown, ShownDenoiser):
         return ["x_t", *(name for name in names if name != "u")]
     return [name for name in names if not name.endswith("f_var")]
+
+
+def _step_choice(shown: Shown) -> gr.Dropdown:
+    """The steps as the note writes them, the first one chosen."""
+    names = steps(shown)
+    return gr.Dropdown([(symbol(name), name) for name in names], value=names[0], label="Step")
 
 
 def _description(shown: Shown) -> Description:
@@ -122,4 +126,4 @@ def _drawing(shown: Shown) -> str:
 def _said(found: Mapping[str, Tensor], name: str) -> str:
     maps = found[name]
     low, high = float(maps.min()), float(maps.max())
-    return f"{name}: {times(maps.shape)}, values from {low:.3g} to {high:.3g}."
+    return f"{symbol(name)}: {times(maps.shape)}, values from {low:.3g} to {high:.3g}."
