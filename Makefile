@@ -56,7 +56,7 @@ clean:  ## remove .venv and caches; runs/ stays
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/pyvenv.cfg
 	@echo "Installing visarch, what it needs and what its tests need (minutes the first time)"
-	@$(INSTALL) -e '.[data,dev,bench]'
+	@$(INSTALL) -e '.[data,web,dev,bench]'
 	@$(INSTALL) --no-deps labml-nn pythae  # little of them is read; their needs are many
 	@touch .venv/installed $@
 

@@ -3,8 +3,8 @@
     python benchmarks/loss_curves.py DATA [STEPS]
 
 trains the three networks of the notes, each twice from the same weights, on the same batches and
-noise: as ``visarch.prepare`` makes it, and as it is, in fp32. It writes the mean losses of windows of
-50 steps and their ratios to ``benchmarks/results/loss-curves.json``. To be reached: every ratio
+noise: as ``visarch.prepare`` makes it, and as it is, in fp32. It writes the mean losses of windows
+of 50 steps and their ratios to ``benchmarks/results/loss-curves.json``. To be reached: every ratio
 within 1 % of 1. Without dropout, whose masks the two would draw differently.
 """
 

@@ -58,6 +58,16 @@ def test_an_image_depends_on_seed_and_condition():
     assert not torch.equal(drawn([0], labels(0), steps=3), first)
 
 
+@pytest.mark.parametrize("count", [3, 20])
+def test_the_film_is_shown_while_it_is_made(count: int):
+    """Of each batch in turn, and without what fills the batch up."""
+    shown: list[torch.Tensor] = []
+    drawn = sample(denoiser(), RECIPE, SHAPE, range(count), 5, frames=3, seen=shown.append)
+    batches = [torch.stack(shown[first : first + 3]) for first in range(0, len(shown), 3)]
+    assert torch.equal(torch.cat(batches, 1), drawn.film)
+    assert torch.equal(drawn.film[-1], drawn.images)
+
+
 def test_samples_are_what_the_sampler_makes():
     """Written out for DDIM with guidance."""
     model, count = denoiser(), 3

@@ -12,7 +12,9 @@ from visarch import GaussianVAE, VAEConfig
 from visarch.data import Split, to_unit
 from visarch.inference.noise import evaluation_noise
 from visarch.inference.vae import (
+    decode,
     embed,
+    information,
     interpolate,
     measure,
     reconstruct,
@@ -205,3 +207,22 @@ def test_continuous_values_are_measured_as_they_are():
     measured = measure(model, split, None, evaluation_noise(model, "x", 0))
     with torch.no_grad():
         torch.testing.assert_close(measured.kl, model.encode(split.images).kl())
+
+
+# The latent dimensions.
+
+
+def test_information_is_what_the_bound_pays(model: GaussianVAE):
+    """Summed up, for a diagonal Σ, the KL of q(z | x) to the prior."""
+    split = make_split(model)
+    told = information(model, split, 256)
+    assert told.shape == (LATENTS,)
+    with torch.no_grad():
+        kl = model.encode(to_unit(split.images, 256)).kl().mean()
+    torch.testing.assert_close(told.sum(), kl)
+
+
+def test_latents_decode_to_what_is_reconstructed(model: GaussianVAE):
+    split = make_split(model)
+    means, _ = embed(model, split, 256)
+    torch.testing.assert_close(decode(model, means), reconstruct(model, split, 256)[1])

@@ -127,6 +127,11 @@ VERBS = {
         "prove every box against the literal reference and the lemmas",
         "visarch.cli.verify:Verify",
     ),
+    "web": Verb(
+        "RUN [RUN…]",
+        "show runs on a page in the browser: classify, encode, generate, look inside",
+        "visarch.cli.web:Web",
+    ),
     "completion": Verb(
         "bash|zsh|fish",
         "print what makes a shell complete verbs, flags and values",

@@ -12,7 +12,7 @@ from visarch.cli.evaluate import Evaluate
 from visarch.cli.export import Export
 from visarch.cli.sample import Drawn, Plan, Question, Sample
 from visarch.errors import UserError
-from visarch.inference.asking import asked, class_name
+from visarch.inference.asking import asked, drawing_facts, told
 from visarch.inference.diffusion import Known, condition_of, sample
 from visarch.inference.inpainting import read_known
 from visarch.inference.recipe import (
@@ -46,13 +46,7 @@ def plan_diffusion(question: Question) -> Plan:
     if flags.inpaint is not None and flags.mask is not None:
         known, condition = _inpainting(run, flags, condition, count)
     check_guidance(run, recipe, flags, condition)
-    facts = {
-        "seed": str(seed),
-        "sampler": recipe.sampler,
-        "steps": str(recipe.steps),
-        "guidance": f"{recipe.guidance_for(condition):g}",
-        "evaluations": str(recipe.evaluations(condition, known.rounds if known else 1)),
-    }
+    facts = drawing_facts(recipe, condition, seed, known.rounds if known else 1)
 
     def draw() -> Drawn:
         with progress("drawing", silent=not question.team.is_main) as tell:
@@ -71,12 +65,12 @@ def plan_diffusion(question: Question) -> Plan:
         return Drawn(
             images,
             said=_said(facts),
-            facts_of=lambda number: _told(run, condition.take(torch.tensor([number]))),
+            facts_of=lambda number: told(run, condition.take(torch.tensor([number]))),
             film=film if flags.film else None,
             before=None if known is None else _shown(known),
         )
 
-    return Plan(_name(flags, count, seed), facts | _told(run, condition), columns, draw)
+    return Plan(_name(flags, count, seed), facts | told(run, condition), columns, draw)
 
 
 def with_flags(recipe: Recipe, flags: Sample | Evaluate | Export) -> Recipe:
@@ -163,18 +157,6 @@ def _said(facts: dict[str, str]) -> str:
         f" by {facts['sampler']} in {facts['steps']} steps{guidance}, "
         f"{facts['evaluations']} evaluations of the network for each"
     )
-
-
-def _told(run: Run[Denoiser], condition: Condition) -> dict[str, str]:
-    """What was asked for, as it is kept in the picture; of several things, in turn."""
-    facts = {}
-    if condition.labels is not None:
-        names = [class_name(run, label) for label in condition.labels.tolist()]
-        facts["label"] = ", ".join(dict.fromkeys(names))
-    if condition.vectors is not None:
-        vectors = [" ".join(f"{x:g}" for x in vector) for vector in condition.vectors.tolist()]
-        facts["vector"] = ", ".join(dict.fromkeys(vectors))
-    return facts
 
 
 def _shown(known: Known) -> torch.Tensor:

@@ -86,6 +86,31 @@ def class_name(run: Run[Denoiser], label: int) -> str:
     return run.classes[label] if run.classes else str(label)
 
 
+def drawing_facts(
+    recipe: Recipe, condition: Condition, seed: int, rounds: int = 1
+) -> dict[str, str]:
+    """How pictures are drawn, as it is kept in their file."""
+    return {
+        "seed": str(seed),
+        "sampler": recipe.sampler,
+        "steps": str(recipe.steps),
+        "guidance": f"{recipe.guidance_for(condition):g}",
+        "evaluations": str(recipe.evaluations(condition, rounds)),
+    }
+
+
+def told(run: Run[Denoiser], condition: Condition) -> dict[str, str]:
+    """What was asked for, as it is kept beside these; of several things, in turn."""
+    facts = {}
+    if condition.labels is not None:
+        names = [class_name(run, label) for label in condition.labels.tolist()]
+        facts["label"] = ", ".join(dict.fromkeys(names))
+    if condition.vectors is not None:
+        vectors = [" ".join(f"{x:g}" for x in vector) for vector in condition.vectors.tolist()]
+        facts["vector"] = ", ".join(dict.fromkeys(vectors))
+    return facts
+
+
 def _check_vector(run: Run[Denoiser], vector: Sequence[float]) -> None:
     typed, length = " ".join(f"{number:g}" for number in vector), run.model.context.vector_dim
     if length is None:

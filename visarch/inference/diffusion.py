@@ -46,6 +46,7 @@ _BATCH, _MOST_NUMBERS = 100, 2**20
 Network = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 """(x, t, label, vector) to what is predicted: a denoiser, or a function of one."""
 Progress = Callable[[int, int], None]
+Seen = Callable[[Tensor], None]
 
 
 class Drawn(NamedTuple):
@@ -82,6 +83,7 @@ def sample(
     frames: int = 0,
     deal: Deal = alone,
     progress: Progress = lambda done, total: None,
+    seen: Seen | None = None,
 ) -> Drawn:
     """New images of these numbers.
 
@@ -100,6 +102,7 @@ def sample(
         frames: of the film, at most; 0 for none.
         deal: how batches are shared by processes.
         progress: is called with (images drawn, images there are to draw).
+        seen: is shown each frame of the film as soon as it is there, batch by batch.
     """
     condition = recipe.usual(model, numbers) if condition is None else condition
     guidance, on_cpu = recipe.guidance_for(condition), device_of(model).type == "cpu"
@@ -112,7 +115,12 @@ def sample(
             arranging(model), recipe, condition.take(whole).to(device_of(model)), guidance
         )
         own = [numbers[place] for place in whole.tolist()]
-        drawn = _draw(model, recipe, network, shape, own, seed, known, frames)
+
+        def show(x: Tensor) -> None:
+            if seen is not None:
+                seen(_unit(x[: len(places)]))
+
+        drawn = _draw(model, recipe, network, shape, own, seed, known, frames, show)
         done += len(places)
         progress(done, len(numbers))
         return Drawn(drawn.images[: len(places)], drawn.film[:, : len(places)])
@@ -131,6 +139,7 @@ def _draw(
     seed: int,
     known: Known | None,
     frames: int,
+    show: Seen,
 ) -> Drawn:
     """One batch."""
     device = device_of(model)
@@ -143,7 +152,11 @@ def _draw(
 
     def watch(step: int, x: Tensor, data: Tensor) -> None:
         if step in filmed:
-            film.append(x)  # it stays on the device: to fetch it would have the processor wait
+            keep(x)
+
+    def keep(x: Tensor) -> None:
+        film.append(x)  # it stays on the device: to fetch it would have the processor wait
+        show(x)
 
     denoise = denoiser(network, recipe.log_snr, recipe.prediction, limit=clip)
     rounds = 1
@@ -156,7 +169,9 @@ def _draw(
     ]
     filmed = {told[-1 - place] for place in spread(len(told), max(0, frames - 1))}
     x = normal("sample")
-    film = [x] if frames else []
+    film: list[Tensor] = []
+    if frames:
+        keep(x)
     images = repaint(
         SAMPLERS[recipe.sampler],
         denoise,

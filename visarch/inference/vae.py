@@ -13,7 +13,7 @@ from visarch.data import Split, dequantize, to_unit
 from visarch.evaluation.importance import Draw
 from visarch.evaluation.vae import VAEMeasurement, measure_vae
 from visarch.inference.noise import device_of, numbered_normal
-from visarch.models.vae import GaussianVAE
+from visarch.models.vae import GaussianPosterior, GaussianVAE
 from visarch.training.randomness import StepNoise
 
 _BATCH = 250
@@ -138,6 +138,21 @@ def embed(
         deviations.append(posterior.variance.sqrt().cpu())
         progress(sum(map(len, means)), len(split))
     return torch.cat(means), torch.cat(deviations)
+
+
+def information(model: GaussianVAE, split: Split, levels: int | None) -> Tensor:
+    """What each latent dimension tells of an image, in nats: the mean of KL(q(z_i | x) ‖ N(0, 1))
+    over a split.
+
+    Shapes: (Z,).
+    """
+    return GaussianPosterior(*embed(model, split, levels)).kl_per_dimension().mean(0)
+
+
+@torch.no_grad()
+def decode(model: GaussianVAE, z: Tensor) -> Tensor:
+    """The decoder's means g(z). Shapes: (n, Z) → (n, C, *spatial)."""
+    return model.decode(z.to(device_of(model)))[0].cpu()
 
 
 def _numbered(noise: StepNoise, latent_dim: int) -> Draw:

@@ -1,0 +1,217 @@
+"""The page as one uses it, in Chromium: every tab, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(_CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None, reason="there is no playwright here"
+    ),
+]
+_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+)
+_PATIENCE = 60_000
+"""Milliseconds; nothing waits for so long unless the machine is busy."""
+DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 800}
+PANEL = '[role="tabpanel"]:visible'
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=_CHROMIUM, args=_FLAGS.split(), timeout=_PATIENCE
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """Someone who looks at the page, and whom their browser asked."""
+
+    def __init__(self, chromium: Any, address: str, size: dict[str, int] = DESK) -> None:
+        self.context = chromium.new_context(viewport=size, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(_PATIENCE)
+        self.hosts: set[str] = set()
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(address)
+        self.page.get_by_role("tab", name="Look inside").wait_for()
+
+    def open(self, tab: str) -> Any:
+        """A tab, and its panel."""
+        self.page.get_by_role("tab", name=tab).click()
+        return self.page.locator(PANEL)
+
+    def drop(self, name: str, content: bytes, number: int = 0) -> None:
+        """A file onto one of the places for images."""
+        clear = (
+            self.page.locator(PANEL)
+            .get_by_label("Clear")
+            .or_(self.page.locator(PANEL).get_by_label("Remove Image"))
+        )
+        if clear.count() and clear.first.is_visible():
+            clear.first.click()
+        place = self.page.locator(f'{PANEL} input[type="file"]').nth(number)
+        kind = "image/gif" if name.endswith(".gif") else "image/png"
+        place.set_input_files({"name": name, "mimeType": kind, "buffer": content})
+
+    def shot(self, panel: Any, label: str) -> Any:
+        """A picture of the page, once it is there."""
+        block = panel.locator(".block", has_text=label).first
+        found = block.locator("img").first
+        found.wait_for()
+        return found
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+
+
+@pytest.fixture
+def visit(chromium: Any, page: Any) -> Iterator[Visit]:
+    visit = Visit(chromium, page.address)
+    yield visit
+    visit.close()
+    assert visit.hosts <= {urlsplit(page.address).netloc, ""}  # "" is what it holds itself
+
+
+def red(kind: str = "PNG", **more: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 90, (40, 60, 3), dtype=np.uint8)
+    pixels[..., 0] += 130
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **more)
+    return file.getvalue()
+
+
+def test_an_image_is_classified(visit: Visit):
+    panel = visit.open("Classify")
+    visit.drop("red.png", red())
+    panel.get_by_test_id("label-output-value").wait_for()
+    visit.shot(panel, "Heat map: red")
+    panel.locator(".block", has_text="Nearest training images").locator("img").nth(7).wait_for()
+    panel.get_by_label("Heat map of").click()
+    before = visit.shot(panel, "Heat map: red").get_attribute("src")
+    panel.get_by_role("option", name="green").click()
+    visit.page.wait_for_function(
+        "old => ![...document.querySelectorAll('img')].some(image => image.src === old)", arg=before
+    )
+
+
+def test_what_is_no_image_is_declined_and_the_page_goes_on(visit: Visit):
+    panel = visit.open("Classify")
+    for name, content, said in (
+        ("words.png", b"just words", "it holds text"),
+        ("cut.png", red()[:400], "is truncated"),
+    ):
+        visit.drop(name, content)
+        visit.page.get_by_text(said).first.wait_for()
+    film = red("GIF", save_all=True, append_images=[Image.new("RGB", (60, 40))])
+    visit.drop("film.gif", film)
+    panel.get_by_text("several frames").wait_for()
+    panel.get_by_test_id("label-output-value").wait_for()
+
+
+def test_an_image_is_encoded_moved_and_led_to_another(visit: Visit):
+    panel = visit.open("Encode")
+    panel.get_by_role("button", name="Take a held-out image").click()
+    visit.shot(panel, "Image, and its reconstruction")
+    sliders = panel.locator('input[type="range"]:visible')
+    assert sliders.count() == 8 + 1  # and the one that says how many samples to draw
+    decoded = visit.shot(panel, "g(z)").get_attribute("src")
+    sliders.first.focus()
+    for _ in range(20):
+        visit.page.keyboard.press("ArrowRight")
+    sliders.first.dispatch_event("pointerup")
+    visit.page.wait_for_function(
+        "old => ![...document.querySelectorAll('img')].some(image => image.src === old)",
+        arg=decoded,
+    )
+    panel.get_by_role("button", name="Take a second held-out image").click()
+    visit.shot(panel, "Along the straight line")
+    panel.get_by_role("button", name="Draw samples").click()
+    visit.shot(panel, "for z ~ N")
+
+
+def test_pictures_come_out_of_noise(visit: Visit, tmp_path: Path):
+    panel = visit.open("Generate")
+    panel.get_by_label("Class").click()
+    panel.get_by_role("option", name="blue").click()
+    panel.get_by_label("Seed").fill("17")
+    visit.page.evaluate(
+        """() => {
+            window.frames_seen = new Set();
+            new MutationObserver(() => {
+                const said = document.body.innerText.match(/Frame (\\d+)/);
+                if (said) window.frames_seen.add(said[1]);
+            }).observe(document.body, {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    panel.get_by_role("button", name="Draw").click()
+    panel.get_by_text("Drawn: seed 17").wait_for()
+    assert visit.page.evaluate("() => window.frames_seen.size") >= 2
+    with visit.page.expect_download() as download:
+        panel.get_by_role("button", name="Download").or_(
+            panel.get_by_role("link", name="Download")
+        ).first.click()
+    file = tmp_path / "samples.png"
+    download.value.save_as(file)
+    with Image.open(file) as picture:
+        facts = picture.info
+    assert facts["seed"] == "17"
+    assert facts["label"] == "blue"
+    assert facts["steps"] == "4"
+
+
+def test_one_looks_inside(visit: Visit):
+    panel = visit.open("Look inside")
+    assert panel.locator(".drawing svg").count() == 2
+    panel.get_by_role("button", name="Take a held-out image").click()
+    visit.shot(panel, "Feature maps")
+    panel.get_by_label("Step").click()
+    panel.get_by_role("option", name="z₂").click()
+    panel.get_by_text("z₂: 6×6×6").wait_for()
+    panel.get_by_text("V of 7 × 7").wait_for()
+    panel.get_by_label("number input for Stride S").fill("2")
+    panel.get_by_text("V of 4 × 7").wait_for()
+    panel.get_by_label("2-d").click()
+    panel.get_by_text("V of 16 × 49").wait_for()
+
+
+def test_a_phone_is_wide_enough(chromium: Any, page: Any):
+    visit = Visit(chromium, page.address, PHONE)
+    for tab in ("Classify", "Encode", "Generate", "Look inside"):
+        visit.open(tab)
+        width = visit.page.evaluate("() => document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], tab
+    visit.close()
+
+
+def test_two_people_are_answered_at_once(chromium: Any, page: Any):
+    visits = [Visit(chromium, page.address) for _ in range(2)]
+    for visit in visits:
+        visit.open("Classify")
+    for visit in visits:
+        visit.drop("red.png", red())
+    for visit in visits:
+        visit.page.locator(PANEL).get_by_test_id("label-output-value").wait_for()
+        visit.close()

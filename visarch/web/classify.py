@@ -1,0 +1,110 @@
+"""The tab of classifiers: what an image is, why, and what it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL.Image import Image
+
+from visarch.data import Split, to_unit
+from visarch.errors import UserError
+from visarch.inference.classifier import embed, logits
+from visarch.inference.evidence import activation_map
+from visarch.pictures import tile
+from visarch.web.overlay import over
+from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
+from visarch.web.shelf import ShownClassifier
+from visarch.web.uploads import read_upload
+
+_LIKELIEST = "the likeliest class"
+_NEIGHBORS = 8
+
+
+def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
+    """Image in; probabilities, heat map and nearest training images out."""
+    first = next(iter(shown.values()))
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            run = run_choice(shown)
+            image = image_input("Image")
+            held_out_button(shown, run, image)
+            wanted = gr.Dropdown(_choices(first), value=_LIKELIEST, label="Heat map of")
+        with gr.Column(scale=3, min_width=300):
+            note = gr.Markdown()
+            probabilities = gr.Label(label="Probabilities", num_top_classes=5)
+            with gr.Row():
+                heat = picture("Heat map: red speaks for the class, blue against it")
+            nearest = gr.Gallery(
+                label="Nearest training images, by features",
+                columns=4,
+                height="auto",
+                object_fit="contain",
+                format="png",
+                buttons=[],
+                interactive=False,
+                allow_preview=False,
+            )
+
+    def answer(name: str, file: str | None, of: str) -> tuple[Any, ...]:
+        if file is None:
+            return None, None, [], ""
+        own = shown[name]
+        split, noted = read_upload(file, own.run)
+        return *classify(own, split, None if of == _LIKELIEST else of), noted
+
+    def repaint(name: str, file: str | None, of: str) -> Image | None:
+        if file is None:
+            return None
+        own = shown[name]
+        return heat_map(own, read_upload(file, own.run)[0], None if of == _LIKELIEST else of)
+
+    outputs = [probabilities, heat, nearest, note]
+    on([image.change], answer, [run, image, wanted], outputs)
+    on([wanted.input], repaint, [run, image, wanted], heat)
+    on([run.input], lambda name: gr.Dropdown(_choices(shown[name]), value=_LIKELIEST), run, wanted)
+    on([run.input], lambda name, file: answer(name, file, _LIKELIEST), [run, image], outputs)
+
+
+def classify(
+    shown: ShownClassifier, split: Split, of: str | None
+) -> tuple[dict[str, float], Image, list[tuple[Image, str]]]:
+    """The probability of each class; the heat map of one, by default of the likeliest; the nearest
+    training images, each with what it is called."""
+    answers = logits(shown.run.model, split, shown.levels)
+    shares = dict(zip(shown.classes, answers.softmax(1)[0].tolist(), strict=True))
+    return shares, heat_map(shown, split, of), neighbors(shown, split)
+
+
+def heat_map(shown: ShownClassifier, split: Split, of: str | None) -> Image:
+    """The image under what speaks for a class, by default for the likeliest."""
+    model = shown.run.model
+    if of is None:
+        label = int(logits(model, split, shown.levels).argmax())
+    else:
+        label = shown.classes.index(of)
+    evidence = activation_map(model, split, shown.levels, label)
+    return over(shown.unit(split).cpu(), evidence, HEIGHT)
+
+
+def neighbors(shown: ShownClassifier, split: Split) -> list[tuple[Image, str]]:
+    """The nearest training images; none where they are not to be had."""
+    try:
+        index = shown.index
+    except UserError:  # the data has moved on, and the rest can still be done
+        return []
+    features = embed(shown.run.model, split, shown.levels)[0]
+    found = []
+    for position, similarity in index.nearest(features, _NEIGHBORS):
+        stored = index.split.read(torch.tensor([position]))
+        label = -1 if stored.labels is None else int(stored.labels[0])
+        name = shown.data.classes[label] if label >= 0 and shown.data.classes else ""
+        caption = f"{name} · {similarity:.2f}" if name else f"{similarity:.2f}"
+        found.append((tile(to_unit(stored.images[0], shown.levels), 96), caption))
+    return found
+
+
+def _choices(shown: ShownClassifier) -> list[str]:
+    return [_LIKELIEST, *shown.classes]

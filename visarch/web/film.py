@@ -1,0 +1,49 @@
+"""What a long computation tells on its way, as a generator that can be left at any time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _LeftError(Exception):
+    """Nobody is watching any more."""
+
+
+def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
+    """Yield what ``work`` tells as soon as it tells it, and return what it returns.
+
+    It works in a thread of its own, which ends the next time that it tells something after the
+    generator was closed. What it raises is raised here.
+    """
+    told: queue.SimpleQueue[T | Future[R]] = queue.SimpleQueue()
+    left = threading.Event()
+
+    def tell(value: T) -> None:
+        if left.is_set():
+            raise _LeftError
+        told.put(value)
+
+    def run() -> None:
+        end: Future[R] = Future()
+        try:
+            end.set_result(work(tell))
+        except BaseException as error:
+            end.set_exception(error)
+        told.put(end)
+
+    thread = threading.Thread(target=run, name="film", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(value := told.get(), Future):
+            yield value
+        return value.result()
+    finally:
+        left.set()
+        thread.join()

@@ -1,0 +1,64 @@
+"""The page: a tab for each task that its runs were trained for, and one that looks inside."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from visarch.web.classify import classify_tab
+from visarch.web.encode import encode_tab
+from visarch.web.generate import generate_tab
+from visarch.web.inside import inside_tab
+from visarch.web.shelf import Shelf
+
+TITLE = "visarch"
+_QUEUE = 32
+"""Questions that may wait; whoever asks one more is told to come again."""
+_CLEANED_EVERY, _KEPT = 600, 3600
+"""Seconds: between two cleanings, and how long pictures and uploads are kept."""
+
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+CSS = """
+.gradio-container { width: 100%; max-width: 1120px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100%; }
+.drawing { overflow-x: auto; }
+.drawing svg { display: block; max-width: none; height: auto; }
+.matrix-name { font: italic 17px serif; fill: var(--body-text-color); }
+.matrix-frame { fill: var(--background-fill-primary); stroke: var(--border-color-primary); }
+footer { display: none !important; }
+@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Calm colors, and the fonts that are there: none is fetched."""
+    return gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", radius_size="md", font=FONTS, font_mono=MONO
+    )
+
+
+def build(shelf: Shelf) -> gr.Blocks:
+    """The page of these runs."""
+    with gr.Blocks(
+        analytics_enabled=False, title=TITLE, delete_cache=(_CLEANED_EVERY, _KEPT)
+    ) as page:
+        gr.Markdown(f"# {TITLE}\n\n{_listed(shelf)}")
+        with gr.Tabs():
+            if shelf.classifiers:
+                with gr.Tab("Classify"):
+                    classify_tab(shelf.classifiers)
+            if shelf.vaes:
+                with gr.Tab("Encode"):
+                    encode_tab(shelf.vaes)
+            if shelf.denoisers:
+                with gr.Tab("Generate"):
+                    generate_tab(shelf.denoisers)
+            with gr.Tab("Look inside"):
+                inside_tab(shelf.all)
+    page.queue(max_size=_QUEUE, default_concurrency_limit=1)
+    return page
+
+
+def _listed(shelf: Shelf) -> str:
+    return " · ".join(f"`{name}` ({shown.run.task})" for name, shown in shelf.all.items())

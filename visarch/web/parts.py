@@ -1,0 +1,103 @@
+"""What several tabs are made of: how they ask, answer and decline."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from PIL.Image import Image
+
+from visarch.errors import UserError
+from visarch.web.shelf import Shown
+
+HEIGHT = 260
+"""Of a picture on the page, in pixels."""
+
+
+def on(
+    triggers: Sequence[Any], function: Callable[..., Any], inputs: Any, outputs: Any, **more: Any
+) -> Any:
+    """Have a function of the page answer: one after the other, since all share the machine."""
+    return gr.on(
+        triggers,
+        politely(function),
+        inputs,
+        outputs,
+        concurrency_id="the machine",
+        concurrency_limit=1,
+        trigger_mode="always_last",
+        api_visibility="private",
+        show_progress="minimal",
+        **more,
+    )
+
+
+def politely(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which says what cannot be done as a message on the page."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def answers(*arguments: Any) -> Iterator[Any]:
+            try:
+                yield from function(*arguments)
+            except UserError as error:
+                raise _declined(error) from error
+
+        return answers
+
+    @functools.wraps(function)
+    def answer(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except UserError as error:
+            raise _declined(error) from error
+
+    return answer
+
+
+def run_choice(shown: Mapping[str, Shown]) -> gr.Dropdown:
+    """Which of these runs; to be seen only where there are several."""
+    names = list(shown)
+    return gr.Dropdown(names, value=names[0], label="Run", visible=len(names) > 1)
+
+
+def image_input(label: str) -> gr.Image:
+    """Where one drops or pastes an image; its file comes to us as it is, and undecoded."""
+    image = gr.Image(
+        label=label,
+        sources=["upload", "clipboard"],
+        type="filepath",
+        format="png",
+        buttons=[],
+        height=HEIGHT,
+        placeholder="Drop or paste an image here",
+    )
+    image.preprocess = lambda payload: payload and payload.path
+    return image
+
+
+def picture(label: str, height: int | None = HEIGHT) -> gr.Image:
+    """A picture that the page shows."""
+    return gr.Image(
+        label=label, format="png", interactive=False, height=height, buttons=["fullscreen"]
+    )
+
+
+def held_out_button(
+    shown: Mapping[str, Shown], run: gr.Dropdown, image: gr.Image, name: str = "held-out image"
+) -> None:
+    """A button that puts one of the images there that the model was not trained on."""
+    button = gr.Button(f"Take a {name}", size="sm")
+
+    def take(chosen: str) -> Image:
+        return shown[chosen].held_out(random.randrange(2**31))[0]
+
+    on([button.click], take, run, image)
+
+
+def _declined(error: UserError) -> gr.Error:
+    return gr.Error(str(error), title="This cannot be done", print_exception=False)
