@@ -114,7 +114,8 @@ def _named(words: str, kind: Any) -> tuple[str, ...]:
 def _meanings(kind: Any) -> dict[str, str]:
     """By flag, the beginning of the text below its field."""
     found: dict[str, str] = {}
-    for base in (base for base in reversed(kind.__mro__) if is_dataclass(base)):
+    bases: list[type] = kind.mro()
+    for base in filter(is_dataclass, reversed(bases)):
         (written,) = ast.parse(dedent(inspect.getsource(base))).body
         assert isinstance(written, ast.ClassDef)
         for line, text in pairwise(written.body):
