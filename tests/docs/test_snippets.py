@@ -105,8 +105,7 @@ def run_visarch(words: list[str], page: Path, world: World) -> None:
     if (verb := read_visarch(words)) is None:
         return
     if isinstance(verb, TrainConfig):
-        init = verb.init and world.provide(verb.init)
-        assert shortened(replace(verb, init=init, out=None)).main() in (0, None)
+        assert shortened(replace(verb, out=world.new_run())).main() in (0, None)
     elif words[0] in RUN or words[:2] == ["train", "--resume"]:
         verb = replace(verb, cases=2) if words[0] == "verify" else reduced(verb)
         assert verb.main() in (0, None)
