@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SETTINGS = {
     "three_models_on_digits": {
         "STEPS": 2,
-        "SAMPLES": 10,
+        "SAMPLES": 12,
         "NETWORKS": {
             "vae": "--latent-dim 4 --channels 8 --depth 1",
             "classifier": "--block residual --depths 1 1 --widths 4 6",

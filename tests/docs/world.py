@@ -62,7 +62,9 @@ def shortened(config: Any) -> Any:
 
 
 def reduced(verb: Any) -> Any:
-    """A verb that measures or draws only a little, where how much was left open."""
+    """A verb on a diffusion run that measures or draws only a little, where that was left open."""
+    if "-diffusion-" not in str(getattr(verb, "run", "")):
+        return verb
     few = {
         field.name: FEW[field.name]
         for field in fields(verb)
@@ -76,12 +78,15 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._num_runs = 0
 
     def provide(self, word: str) -> str:
         """Make what a word names, if it is a run, a picture or a folder of pictures."""
         if run := _RUN.fullmatch(word):
             self._run(run[1], "digits" if run[2] == "digits" else "photos", self.folder / word)
         elif _PICTURE.fullmatch(word):
+            if len(Path(word).parts) == 3:  # photos/cat/1.jpg: one of those in photos/
+                self._photos(self.folder / Path(word).parts[0])
             draw(self.folder / word, seed=len(word))
         elif re.fullmatch(r"[a-z][\w-]*/", word):
             self._photos(self.folder / word)
@@ -100,11 +105,14 @@ class World:
             self._run(task, "photos", self.folder / f"runs/0001-{task}-photos")
         return sorted(glob.glob(word, root_dir=self.folder)) or [word]
 
+    def new_run(self) -> str:
+        """A run folder that no other command goes on with."""
+        self._num_runs += 1
+        return str(self.folder / "trained" / f"command-{self._num_runs}")
+
     def _photos(self, folder: Path) -> None:
-        for number in range(40):
-            path = folder / CLASSES[number % 2] / f"{number // 2}.png"
-            if not path.exists():
-                draw(path, seed=number)
+        for number in range(160):
+            draw(folder / CLASSES[number % 2] / f"{number // 2}.jpg", seed=number)
 
     def _run(self, task: str, data: str, path: Path) -> None:
         """A run by this name: one is trained for each task and data, and linked to."""
@@ -126,7 +134,9 @@ _TRAIN = {"vae": TrainVAE, "classifier": TrainClassifier, "diffusion": TrainDiff
 
 
 def draw(path: Path, seed: int) -> None:
-    """A small picture: a square of one color, redder in every other one, on noise."""
+    """A small picture, if it is not there: a square, redder in every other one, on noise."""
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     pixels[4:12, 4:12] = (200 * (seed % 2), 90, 40)
