@@ -32,12 +32,11 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
             run = run_choice(shown)
             image = image_input("Image")
             held_out_button(shown, run, image)
+            note = gr.Markdown()
             wanted = gr.Dropdown(_choices(first), value=_LIKELIEST, label="Heat map of")
         with gr.Column(scale=3, min_width=300):
-            note = gr.Markdown()
             chances = gr.Label(label="Probabilities", num_top_classes=5)
-            with gr.Row():
-                heat = picture("Heat map: red speaks for the class, blue against it")
+            heat = picture("Heat map: red speaks for the class, blue against it")
             nearest = gr.Gallery(
                 label="Nearest training images, by features",
                 columns=4,
@@ -47,6 +46,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
                 buttons=[],
                 interactive=False,
                 allow_preview=False,
+                elem_classes="picture",
             )
 
     def answer(name: str, file: str | None, of: str) -> tuple[Any, ...]:
