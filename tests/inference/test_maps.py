@@ -33,7 +33,7 @@ def test_a_resnet_gives_all_its_steps():
 @pytest.mark.parametrize("patch", [1, 2])
 def test_a_vae_gives_all_its_steps_but_the_scales(patch: int):
     torch.manual_seed(0)
-    config = VAEConfig((2, 7, 6), latent_dim=3, channels=4, depth=1, patch_size=patch)
+    config = VAEConfig(image_shape=(2, 7, 6), latent_dim=3, channels=4, depth=1, patch_size=patch)
     model = GaussianVAE(config).eval()
     x = torch.rand(2, 7, 6)
     maps = vae_maps(model, x)

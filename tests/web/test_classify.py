@@ -11,7 +11,7 @@ from visarch.cli import main
 from visarch.errors import UserError
 
 pytest.importorskip("gradio", reason="the page needs visarch[web]")
-from visarch.web.classify import classify, heat_map, neighbors
+from visarch.web.classify import heat_map, neighbors, probabilities_of
 from visarch.web.parts import politely
 from visarch.web.shelf import Shelf, ShownClassifier
 from visarch.web.uploads import read_upload
@@ -25,21 +25,23 @@ def shown(runs) -> ShownClassifier:
 
 def test_probabilities_are_those_of_the_verb(runs, shown: ShownClassifier, capsys):
     file = str(runs.images / "red" / "3.png")
-    shares, heat, found = classify(shown, read_upload(file, shown.run)[0], None)
+    shares = probabilities_of(shown, read_upload(file, shown.run)[0])
     capsys.readouterr()
     command = ["predict", str(runs.classifier), file, "--json", "--device", "cpu"]
     assert main(command) == 0
     (row,) = json.loads(capsys.readouterr().out)
     expected = {p["class"]: p["probability"] for p in row["predictions"]}
     assert shares == pytest.approx(expected, rel=1e-5)
-    assert min(heat.size) >= 240
-    assert len(found) == 8
 
 
 def test_a_training_image_is_nearest_to_itself(runs, shown: ShownClassifier):
     name = shown.data.splits["train"].names[0]
     split, _ = read_upload(str(runs.images / name), shown.run)
-    _, caption = neighbors(shown, split)[0]
+    told: list[tuple[int, int]] = []
+    found = neighbors(shown, split, lambda *so_far: told.append(so_far))
+    assert len(found) == 8
+    assert told[-1] == (len(shown.index().split),) * 2
+    _, caption = found[0]
     assert caption == f"{Path(name).parent.name} · 1.00"
 
 
@@ -47,7 +49,9 @@ def test_each_class_has_a_map_of_its_own(runs, shown: ShownClassifier):
     split, _ = read_upload(str(runs.images / "red" / "3.png"), shown.run)
     maps = {heat_map(shown, split, name).tobytes() for name in shown.classes}
     assert len(maps) == 3
-    assert heat_map(shown, split, None).tobytes() in maps
+    likeliest = heat_map(shown, split, None)
+    assert likeliest.tobytes() in maps
+    assert min(likeliest.size) >= 240
 
 
 def test_without_its_data_all_but_the_nearest_images_is_there(
@@ -58,9 +62,8 @@ def test_without_its_data_all_but_the_nearest_images_is_there(
 
     monkeypatch.setattr(type(shown.run), "open_data", gone)
     split, _ = read_upload(str(runs.images / "red" / "3.png"), shown.run)
-    shares, _, found = classify(shown, split, None)
-    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
-    assert found == []
+    assert sum(probabilities_of(shown, split).values()) == pytest.approx(1, abs=1e-5)
+    assert neighbors(shown, split) == []
 
 
 def test_what_cannot_be_done_is_a_message():

@@ -71,7 +71,7 @@ def _unet_modules(unet: UNet) -> dict[str, str]:
     """Where a denoiser keeps each step of its U-Net."""
     halves = {"descend": unet.descend, "ascend": unet.ascend}
     steps = {name: f"unet.{half}.{name}" for half, module in halves.items() for name in module}
-    return {**steps, "y": "unet.conv"}
+    return {**steps, "y": "unet"}  # what was padded is cropped off
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from visarch.errors import UserError
 from visarch.inference.classifier import embed, logits
 from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
+from visarch.run import Progress
 from visarch.web.overlay import over
 from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
 from visarch.web.shelf import ShownClassifier
@@ -31,12 +32,11 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
             run = run_choice(shown)
             image = image_input("Image")
             held_out_button(shown, run, image)
+            note = gr.Markdown()
             wanted = gr.Dropdown(_choices(first), value=_LIKELIEST, label="Heat map of")
         with gr.Column(scale=3, min_width=300):
-            note = gr.Markdown()
-            probabilities = gr.Label(label="Probabilities", num_top_classes=5)
-            with gr.Row():
-                heat = picture("Heat map: red speaks for the class, blue against it")
+            chances = gr.Label(label="Probabilities", num_top_classes=5)
+            heat = picture("Heat map: red speaks for the class, blue against it")
             nearest = gr.Gallery(
                 label="Nearest training images, by features",
                 columns=4,
@@ -46,36 +46,49 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
                 buttons=[],
                 interactive=False,
                 allow_preview=False,
+                elem_classes="picture",
             )
 
     def answer(name: str, file: str | None, of: str) -> tuple[Any, ...]:
         if file is None:
-            return None, None, [], ""
+            return None, None, ""
         own = shown[name]
         split, noted = read_upload(file, own.run)
-        return *classify(own, split, None if of == _LIKELIEST else of), noted
+        return probabilities_of(own, split), heat_map(own, split, _class(of)), noted
 
     def repaint(name: str, file: str | None, of: str) -> Image | None:
         if file is None:
             return None
         own = shown[name]
-        return heat_map(own, read_upload(file, own.run)[0], None if of == _LIKELIEST else of)
+        return heat_map(own, read_upload(file, own.run)[0], _class(of))
 
-    outputs = [probabilities, heat, nearest, note]
+    def look_around(
+        name: str,
+        file: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008, by which Gradio knows it
+    ) -> list[tuple[Image, str]]:
+        if file is None:
+            return []
+        own = shown[name]
+
+        def tell(done: int, total: int) -> None:
+            progress((done, total), desc="Reading the training images, this once")
+
+        return neighbors(own, read_upload(file, own.run)[0], tell)
+
+    outputs = [chances, heat, note]
     on([image.change], answer, [run, image, wanted], outputs)
+    on([image.change], look_around, [run, image], nearest)
     on([wanted.input], repaint, [run, image, wanted], heat)
     on([run.input], lambda name: gr.Dropdown(_choices(shown[name]), value=_LIKELIEST), run, wanted)
     on([run.input], lambda name, file: answer(name, file, _LIKELIEST), [run, image], outputs)
+    on([run.input], look_around, [run, image], nearest)
 
 
-def classify(
-    shown: ShownClassifier, split: Split, of: str | None
-) -> tuple[dict[str, float], Image, list[tuple[Image, str]]]:
-    """The probability of each class; the heat map of one, by default of the likeliest; the nearest
-    training images, each with what it is called."""
-    answers = logits(shown.run.model, split, shown.levels)
-    shares = dict(zip(shown.classes, answers.softmax(1)[0].tolist(), strict=True))
-    return shares, heat_map(shown, split, of), neighbors(shown, split)
+def probabilities_of(shown: ShownClassifier, split: Split) -> dict[str, float]:
+    """The probability of each class."""
+    shares = logits(shown.run.model, split, shown.levels).softmax(1)[0]
+    return dict(zip(shown.classes, shares.tolist(), strict=True))
 
 
 def heat_map(shown: ShownClassifier, split: Split, of: str | None) -> Image:
@@ -89,10 +102,15 @@ def heat_map(shown: ShownClassifier, split: Split, of: str | None) -> Image:
     return over(shown.unit(split).cpu(), evidence, HEIGHT)
 
 
-def neighbors(shown: ShownClassifier, split: Split) -> list[tuple[Image, str]]:
-    """The nearest training images; none where they are not to be had."""
+def neighbors(
+    shown: ShownClassifier, split: Split, progress: Progress = lambda done, total: None
+) -> list[tuple[Image, str]]:
+    """The nearest training images, each with what it is called; none where they are not to be had.
+
+    `progress` is told how many of them are read, where they must be.
+    """
     try:
-        index = shown.index
+        index = shown.index(progress)
     except UserError:  # the data has moved on, and the rest can still be done
         return []
     features = embed(shown.run.model, split, shown.levels)[0]
@@ -104,6 +122,10 @@ def neighbors(shown: ShownClassifier, split: Split) -> list[tuple[Image, str]]:
         caption = f"{name} · {similarity:.2f}" if name else f"{similarity:.2f}"
         found.append((tile(to_unit(stored.images[0], shown.levels), 96), caption))
     return found
+
+
+def _class(chosen: str) -> str | None:
+    return None if chosen == _LIKELIEST else chosen
 
 
 def _choices(shown: ShownClassifier) -> list[str]:

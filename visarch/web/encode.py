@@ -32,8 +32,8 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
             run = run_choice(shown)
             image = image_input("Image")
             held_out_button(shown, run, image)
-        with gr.Column(scale=3, min_width=300):
             note = gr.Markdown()
+        with gr.Column(scale=3, min_width=300):
             pair = picture("Image, and its reconstruction g(f(x)) below")
     mean = gr.State()
     with gr.Accordion("Latent dimensions: those first that tell most of an image"), gr.Row():

@@ -15,7 +15,7 @@ from visarch.blocks.convolution import (
 )
 from visarch.errors import UserError
 
-_WIDEST, _LARGEST_CELL = 340, 26
+_WIDEST, _LARGEST_CELL = 250, 26
 _GAP = 44
 
 
@@ -96,7 +96,7 @@ def _names(ndim: int, kernel: int) -> list[str]:
 
 
 def _svg(taps: Tensor, names: list[str]) -> str:
-    cell = max(4, min(_LARGEST_CELL, _WIDEST // max(taps.shape)))
+    cell = max(3, min(_LARGEST_CELL, _WIDEST // max(taps.shape)))
     rows, columns = taps.shape
     width = max((columns + rows) * cell + _GAP, 200) + 4
     height = max(rows, columns) * cell + 34

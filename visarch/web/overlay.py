@@ -15,7 +15,8 @@ from visarch.pictures import arrange, tile, to_picture
 _FOR, _AGAINST = (0.84, 0.15, 0.16), (0.12, 0.40, 0.72)
 _DENSITY = 0.65
 """How much of the image the strongest evidence covers."""
-_TILE = 72
+_TILE, _FEW = 72, 240
+"""Pixels: of a feature map's side at least, and of all in a row if there are few."""
 _MOST_CHANNELS = 32
 
 
@@ -49,9 +50,11 @@ def sheet(maps: Tensor) -> Image:
         missing = columns * math.ceil(len(maps) / columns) - len(maps)
         # (c,) → (1, rows, columns), the last row filled up with the mean
         filled = torch.cat([maps, maps.mean().expand(missing)]).view(1, -1, columns)
-        return tile(_stretched(filled)[0], 240)
-    tiles = [tile(stretched, _TILE) for stretched in _stretched(maps[:_MOST_CHANNELS])]
-    return arrange(tiles, min(8, math.ceil(math.sqrt(len(tiles)))))
+        return tile(_stretched(filled)[0], _FEW)
+    shown = _stretched(maps[:_MOST_CHANNELS])
+    columns = math.ceil(math.sqrt(len(shown)))
+    side = max(_TILE, _FEW // columns)
+    return arrange([tile(stretched, side) for stretched in shown], columns)
 
 
 def _stretched(maps: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ CSS = """
 .gradio-container main { width: 100%; }
 .drawing { overflow-x: auto; }
 .drawing svg { display: block; max-width: none; height: auto; }
+.picture .image-container, .picture .grid-wrap { padding-top: 34px; }
+.upload img { width: 100%; height: 100%; object-fit: contain; }
 .matrix-name { font: italic 17px serif; fill: var(--body-text-color); }
 .matrix-frame { fill: var(--background-fill-primary); stroke: var(--border-color-primary); }
 footer { display: none !important; }

@@ -75,6 +75,7 @@ def image_input(label: str) -> gr.Image:
         buttons=[],
         height=HEIGHT,
         placeholder="Drop or paste an image here",
+        elem_classes="upload",
     )
     image.preprocess = lambda payload: payload and payload.path
     return image
@@ -83,7 +84,12 @@ def image_input(label: str) -> gr.Image:
 def picture(label: str, height: int | None = HEIGHT) -> gr.Image:
     """A picture that the page shows."""
     return gr.Image(
-        label=label, format="png", interactive=False, height=height, buttons=["fullscreen"]
+        label=label,
+        format="png",
+        interactive=False,
+        height=height,
+        buttons=["fullscreen"],
+        elem_classes="picture",
     )
 
 

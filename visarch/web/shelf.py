@@ -22,9 +22,9 @@ from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
 from visarch.models.vae import GaussianVAE
 from visarch.pictures import to_picture
-from visarch.run import Run, load_run
+from visarch.run import Progress, Run, load_run
 
-_SEARCHED, _MEASURED = 5000, 500
+_SEARCHED, _MEASURED = 2000, 500
 """Images, at most: whose features are searched, by which latent dimensions are sorted."""
 
 M = TypeVar("M", bound=nn.Module)
@@ -77,19 +77,25 @@ class Shown(Generic[M]):
 class ShownClassifier(Shown[ResNet]):
     """A classifier, and the training images by its features."""
 
+    _index: Index | None = None
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """What it tells apart."""
         return class_names(self.run.model, self.run.classes, self.run.source)
 
-    @cached_property
-    def index(self) -> Index:
-        """Training images, to be searched.
+    def index(self, progress: Progress = lambda done, total: None) -> Index:
+        """Training images, to be searched; `progress` is told how many of them are read.
 
         Raises:
             UserError: as `data`.
         """
-        return build_index(self.run.model, self.data.splits["train"], self.levels, _SEARCHED)
+        if self._index is None:
+            split = self.data.splits["train"]
+            self._index = build_index(
+                self.run.model, split, self.levels, _SEARCHED, progress=progress
+            )
+        return self._index
 
 
 @dataclass
