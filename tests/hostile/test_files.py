@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 from .commands import TRAINING, refused, typed
 from .test_data import Payload
 
+pytestmark = pytest.mark.usefixtures("as_for_users")  # types are checked in tests alone
+
 LAST = Path("checkpoints") / "last.safetensors"
 WEIGHTS = Path("model") / "model.safetensors"
 USING = {

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from visarch.errors import UserError
 from visarch.inference.recipe import Condition, Recipe, default_steps, grid_layout
 from visarch.objectives.diffusion import cosine
 from visarch.sampling import num_evaluations
@@ -23,8 +24,16 @@ def test_it_survives_json():
 def test_what_it_lacks_is_an_error(lost: str):
     settings = RECIPE.to_dict()
     del settings[lost]
-    with pytest.raises(TypeError, match=lost):
+    with pytest.raises(UserError, match=lost):
         Recipe.from_dict(settings)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"prediction": "w"}, {"schedule": "square"}, {"steps": 0}, {"invented_later": 1}]
+)
+def test_what_it_cannot_mean_is_an_error(changed: dict[str, object]):
+    with pytest.raises(UserError, match=next(iter(changed))):
+        Recipe.from_dict(RECIPE.to_dict() | changed)
 
 
 def test_the_schedule_is_shifted():

@@ -26,7 +26,7 @@ from visarch.training.checkpoint import load_checkpoint
 
 def main(flips: int = 2000) -> int:
     """Try them; the exit code says whether a damage was believed."""
-    believed = 0
+    believed = 0  # or not answered
     with tempfile.TemporaryDirectory() as folder, inside(Path(folder)):
         runs = Path(folder)
         make_runs(runs)
@@ -44,7 +44,7 @@ def main(flips: int = 2000) -> int:
                     found = outcomes(run / name, contents, tensors)
                     believed += found["believed"]
                     print(f"{task} {name} {what}: {dict(found)}", flush=True)
-            edit(run, task)
+            believed += edit(run, task)
     return 1 if believed else 0
 
 
@@ -69,8 +69,9 @@ def outcomes(
     return found
 
 
-def edit(run: Path, task: str) -> None:
-    """Edit each description of a run in every way, and use the run."""
+def edit(run: Path, task: str) -> int:
+    """Edit each description of a run in every way, and use the run; how often it broke."""
+    broke = 0
     for name, read, write in (
         ("config.yaml", yaml.safe_load, yaml.safe_dump),
         ("model/config.json", json.loads, json.dumps),
@@ -78,9 +79,18 @@ def edit(run: Path, task: str) -> None:
         ("data.json", json.loads, json.dumps),
     ):
         command = ["train", "--resume"] if name == "config.yaml" else [USING[task][0]]
-        every = edited(run / name, read, write)
-        codes = Counter(answered(*command, run) for what in every if what not in ENDLESS)
-        print(f"{task} {name} edited: exit codes {dict(codes)}", flush=True)
+        outcomes: Counter[object] = Counter()
+        for what in edited(run / name, read, write):
+            if what in ENDLESS:
+                continue
+            try:
+                outcomes[answered(*command, run)] += 1
+            except Exception as error:
+                outcomes["broke"] += 1
+                print(f"{name} {what}: {error!r:.200}", flush=True)
+        print(f"{task} {name} edited: exit codes {dict(outcomes)}", flush=True)
+        broke += outcomes["broke"]
+    return broke
 
 
 if __name__ == "__main__":

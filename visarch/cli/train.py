@@ -77,7 +77,7 @@ class Resume:
     def main(self) -> int | None:
         settings = read_config(self.resume)
         task = settings.pop("task", None)
-        if task not in _THING_OF_TASK:
+        if not isinstance(task, str) or task not in _THING_OF_TASK:
             raise UserError(
                 f"{self.resume / CONFIG} names the task {task!r}; "
                 f"this version of visarch trains {', '.join(_THING_OF_TASK)}."

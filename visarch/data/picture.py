@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import warnings
@@ -40,6 +41,7 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 _reading = threading.local()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs, it raises as well
 
 
 class UnreadableImage(ValueError):

@@ -20,6 +20,7 @@ from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import SCHEDULES, Prediction, Weighting
 from visarch.run import Run
 from visarch.sampling import NO_LABEL, SamplerName, num_evaluations
+from visarch.training.config import from_mapping
 from visarch.training.runfolder import TASK
 
 EVALUATIONS = 20
@@ -85,15 +86,15 @@ class Recipe:
         """What `to_dict` wrote.
 
         Raises:
-            TypeError: it lacks something.
+            UserError: it lacks something, or has what this version does not know.
         """
-        tuples = {
-            name: tuple(settings[name])
-            for name in ("vector_mean", "vector_deviation")
-            if settings.get(name) is not None
-        }
-        examples = tuple((label, tuple(vector)) for label, vector in settings.get("examples", ()))
-        return cls(**{**settings, **tuples, "examples": examples})
+        return from_mapping(cls, settings, place="it")
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"schedule is {self.schedule!r}; there is {', '.join(SCHEDULES)}")
+        if self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must be at least 1")
 
     def log_snr(self, t: Tensor) -> Tensor:
         """λ(t): the schedule that the network was trained with."""
@@ -144,10 +145,10 @@ def recipe_of(run: Run[Denoiser]) -> Recipe:
     """
     try:
         return Recipe.from_dict(run.settings)
-    except (TypeError, ValueError) as error:
+    except UserError as error:
         raise UserError(
             f"The {TASK} of {run.source} does not say how the model was trained and is to be "
-            f"sampled ({error}): take the file from where the model came from."
+            f"sampled ({str(error).rstrip('.')}): take the file from where the model came from."
         ) from error
 
 

@@ -139,7 +139,7 @@ class TrainConfig:
         for name in ("steps", "epochs"):
             if lengths[name] is not None:
                 self._check(name, minimum=0, exclusive=True)
-        for name in ("batch_size", "log_every", "max_bad_steps"):
+        for name in ("batch_size", "log_every", "max_bad_steps", "image_channels"):
             self._check(name, minimum=1)
         for name in ("warmup_steps", "checkpoint_every", "sample_every", "evaluate_every", "seed"):
             self._check(name, minimum=0)
