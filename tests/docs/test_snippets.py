@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.docs.awaited import AWAITED
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, name, spans
 from tests.docs.world import World, reduced, shortened
 from visarch.cli import VERBS, _choose
@@ -112,9 +111,7 @@ def run_visarch(words: list[str], page: Path, world: World) -> None:
 
 
 def read_visarch(words: list[str]) -> Any:
-    """What the parser makes of a command; nothing of a verb that does not exist yet."""
-    if words[0] in AWAITED:
-        return None
+    """What the parser makes of a command; nothing where there is no verb."""
     if words[0].startswith("--"):
         assert words in (["--help"], ["--version"])
         return None
@@ -167,8 +164,6 @@ def flags_of(verb: str) -> set[str]:
 
 def flags_of_command(words: list[str], place: str) -> set[str]:
     """The flags of the verb that a command in the text begins with."""
-    if words[0] in AWAITED:
-        return {word for word in words if word.startswith("--")}
     named = [verb for verb in VERBS if verb.split()[0] == words[0]]
     assert named or words[0].startswith("--"), place
     exact = [verb for verb in named if verb.split()[1:] == words[1 : len(verb.split())]]
@@ -187,8 +182,3 @@ def test_no_command_is_misspelt_beyond_recognition(page: Path):
             first = {words[0] for words in commands(block)}
             near = {word for word in first if difflib.get_close_matches(word, ["visarch"], 1, 0.8)}
             assert not near, block.place
-
-
-def test_nothing_is_awaited_that_is_there():
-    there = {verb.split()[0] for verb in VERBS}
-    assert not there & {*AWAITED}, "take these out of tests/docs/awaited.py"
