@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,6 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
 _LANGUAGES = {".py": "python", ".json": "json", ".md": "markdown", ".ipynb": "json"}
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave out of the navigation what has no page yet."""
-    config.nav = list(_there(config.nav or [], Path(config.docs_dir)))
-    return config
-
-
-def _there(entries: list[Any], docs: Path) -> Iterator[Any]:
-    for entry in entries:
-        if isinstance(entry, str):
-            if (docs / entry).exists():
-                yield entry
-            continue
-        for title, inside in entry.items():
-            if isinstance(inside, str) or (inside := list(_there(inside, docs))):
-                yield {title: inside}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

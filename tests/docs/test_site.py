@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,13 +58,6 @@ def test_a_page_that_would_fetch_something_is_refused(formulas: dict[str, Any], 
     assert formulas["on_post_page"](links, page) == links
     with pytest.raises(PluginError, match=r"page\.md would fetch something"):
         formulas["on_post_page"](links + fetched, page)
-
-
-def test_the_navigation_holds_what_is_there(pages: dict[str, Any], tmp_path: Path):
-    (tmp_path / "here.md").touch()
-    nav = ["here.md", "gone.md", {"Both": ["here.md", "gone.md"]}, {"None": ["gone.md"]}]
-    config = SimpleNamespace(nav=nav, docs_dir=str(tmp_path))
-    assert pages["on_config"](config).nav == ["here.md", {"Both": ["here.md"]}]
 
 
 def test_links_out_of_the_documentation_lead_to_listings(pages: dict[str, Any]):
