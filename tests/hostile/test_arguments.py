@@ -99,6 +99,8 @@ def test_only_who_asks_for_the_hub_reaches_for_it(tmp_path, no_network):
 WENT_WRONG = {
     "a width of nothing": ("train diffusion", "--widths", "-0", "--widths is (0,)"),
     "a device without numbers": ("sample", "--device", "meta", "--device meta is not to be had"),
+    "channels of nothing": ("train vae", "--image-channels", "-1", "--image-channels is -1"),
+    "an average of nothing": ("train vae", "--ema", "1e-300", "must be at least 1e-06"),
     "more than 64 bits": ("train classifier", "--seed", "9" * 30, "no number can be above"),
     "more digits than Python reads": ("sample", "-n", "9" * 5000, "must be a whole number"),
     "more than any memory": ("train diffusion", "--context-dim", "2147483648", "more memory"),

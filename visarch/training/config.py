@@ -146,7 +146,7 @@ class TrainConfig:
         self._check("learning_rate", minimum=0, exclusive=True)
         self._check("weight_decay", minimum=0)
         self._check("clip", minimum=0)
-        self._check("ema", minimum=0, maximum=0.28)
+        self._check("ema", minimum=1e-6 if self.ema > 0 else 0, maximum=0.28)
         for name in ("optimizer", "decay", "precision", "track"):
             self._check_choice(name)
         if self.preset is not None and self.preset not in self.PRESETS:
