@@ -59,7 +59,7 @@ class Soak:
     def refusing(self, task: str) -> dict:
         sufferer = disks.Sufferer(self.start, self.folder, self.data, task)
         deeds = range(1, 120, 3)
-        return {"tried": len(deeds), "refused": sufferer.refusing(deeds, within=500)}
+        return {"tried": len(deeds), "refused": sufferer.refusing(deeds, within=4000)}
 
     def read_only(self, task: str) -> dict:
         sufferer = disks.Sufferer(self.start, self.folder, self.data, task)
@@ -67,7 +67,7 @@ class Soak:
 
     def memory(self, task: str) -> dict:
         sufferer = disks.Sufferer(self.start, self.folder, self.data, task)
-        return dict(sufferer.short_of_memory(megabytes << 20 for megabytes in range(2, 34, 2)))
+        return dict(sufferer.short_of_memory(size << 19 for size in range(24)))
 
     def groups(self, task: str) -> dict:
         return groups.on_one_machine(self.start, self.folder, self.data, task)

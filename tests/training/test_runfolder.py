@@ -135,6 +135,18 @@ def test_a_second_row_of_a_step_is_merged_into_the_first(folder):
     ]
 
 
+def test_a_crash_while_rows_are_merged_costs_neither(folder, monkeypatch):
+    folder.append_metrics({"step": 1, "loss": 0.5})
+
+    def crash(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", crash)  # of a file that is added to
+        folder.append_metrics({"step": 1, "validation/error": 2})
+    assert folder.read_metrics() == [{"step": "1", "loss": "0.5", "validation/error": "2"}]
+
+
 def test_metrics_are_truncated_to_a_step_and_go_on_from_there(folder):
     for step in range(1, 7):
         folder.append_metrics({"step": step, "loss": step / 2})
