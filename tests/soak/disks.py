@@ -93,19 +93,21 @@ class Sufferer:
 
     def short_of_memory(self, sizes: Iterable[int]) -> dict[str, int]:
         """From the middle of a training on, leave it so many bytes of memory on top of what it has.
-        Returns how often that was enough, was told to be too little, and had a library abort the
-        process."""
+        Returns how often that was enough, was told to be too little, had a library abort the
+        process, and had one make another error of it, as Pillow may."""
         count: Counter[str] = Counter()
         for size in sizes:
             run = self.folder / f"{self.task}-memory-{size}"
             ended = self._command(run, Fate(at=MIDDLE, memory=size))
             if ended == -signal.SIGABRT:
                 assert "memory allocation of" in self._said  # in safetensors
-                runs.check_whole(run)
                 count["aborted"] += 1
+            elif "Traceback" in self._said:
+                count["said in other words"] += 1
             else:
                 told = self._has_told(run, ended, "enough memory", code=1)
                 count["told" if told else "enough"] += 1
+            runs.check_whole(run)
             self._goes_on(run)
         return dict(count)
 
