@@ -64,7 +64,7 @@ class Fate:
     fatal: bool = True
     """Whether such a write kills it, or is refused."""
     memory: int | None = None
-    """Bytes that it may have on top of what it has when it begins."""
+    """It is not killed then, but may have no more than so many bytes on top of what it has."""
     environment: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
     """The network namespace that it lives in."""
@@ -171,9 +171,6 @@ def _run(log: Path, arguments: Sequence[str], fate: Fate, watched: Path | None) 
     os.environ |= {"OMP_NUM_THREADS": "1", **fate.environment}
     if fate.network is not None:
         _enter(fate.network)
-    if fate.memory is not None:
-        limit = _address_space() + fate.memory
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if fate.at and watched is not None:
         _meet(fate, watched)
     from visarch.cli import main
@@ -195,6 +192,10 @@ def _meet(fate: Fate, folder: Path) -> None:
             return
         count += 1
         if count != fate.at:
+            return
+        if fate.memory is not None:
+            limit = _address_space() + fate.memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             return
         if fate.within is None:
             signal.raise_signal(signal.SIGKILL)

@@ -11,6 +11,8 @@ from . import runs
 from .commands import Fate, Start, train
 
 PAGE = 4096
+MIDDLE = 40
+"""How many things a training has done to its run folder when it is under way."""
 
 
 class NoMount(Exception):
@@ -81,7 +83,7 @@ class Sufferer:
         what it was told."""
         with disk(self.folder / "disk", 64 << 20) as it:
             run = it.path / "run"
-            assert self._command(run, Fate(at=40)) == -9
+            assert self._command(run, Fate(at=MIDDLE)) == -9
             it.set("ro")
             assert self._is_refused(run, Fate(), "Read-only file system")
             told = self._said.splitlines()[-1]
@@ -90,19 +92,22 @@ class Sufferer:
         return told
 
     def short_of_memory(self, sizes: Iterable[int]) -> dict[str, int]:
-        """Train with so many bytes of memory on top of what the program itself takes. Returns how
-        often that was enough, was told to be too little, and had a library abort the process."""
+        """From the middle of a training on, leave it so many bytes of memory on top of what it has.
+        Returns how often that was enough, was told to be too little, had a library abort the
+        process, and had one make another error of it, as Pillow may."""
         count: Counter[str] = Counter()
         for size in sizes:
             run = self.folder / f"{self.task}-memory-{size}"
-            ended = self._command(run, Fate(memory=size))
+            ended = self._command(run, Fate(at=MIDDLE, memory=size))
             if ended == -signal.SIGABRT:
                 assert "memory allocation of" in self._said  # in safetensors
-                runs.check_whole(run)
                 count["aborted"] += 1
+            elif "Traceback" in self._said:
+                count["said in other words"] += 1
             else:
-                told = self._has_told(run, ended, "not enough memory", code=1)
+                told = self._has_told(run, ended, "enough memory", code=1)
                 count["told" if told else "enough"] += 1
+            runs.check_whole(run)
             self._goes_on(run)
         return dict(count)
 

@@ -85,7 +85,7 @@ def check_same(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
     for name in ("evaluation.json", "data.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert _names(one) == _names(other)  # nothing is left over, nothing is missing
+    assert not _names(one) ^ _names(other), "files that are left over or missing"
 
 
 def _names(run: Path) -> set[str]:

@@ -135,6 +135,20 @@ def test_a_second_row_of_a_step_is_merged_into_the_first(folder):
     ]
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_crash_while_rows_are_merged_costs_neither(folder, monkeypatch, renamed):
+    def crash(path):
+        if path.is_dir() == renamed:  # the folder is synced after the file has its place
+            raise KeyboardInterrupt
+
+    folder.append_metrics({"step": 1, "loss": 0.5})
+    monkeypatch.setattr("visarch.training.atomic._sync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        folder.append_metrics({"step": 1, "error": 2})
+    after = {"error": "2"} if renamed else {}
+    assert folder.read_metrics() == [{"step": "1", "loss": "0.5"} | after]
+
+
 def test_metrics_are_truncated_to_a_step_and_go_on_from_there(folder):
     for step in range(1, 7):
         folder.append_metrics({"step": step, "loss": step / 2})

@@ -153,12 +153,13 @@ class RunFolder:
             if row["step"] == self._last_step:
                 spelled = rows.pop() | spelled
             self._columns += new
-            self._rewrite(rows)
-        line = io.StringIO()
-        csv.DictWriter(line, self._columns, lineterminator="\n").writerow(spelled)
-        path = self.path / METRICS
-        with writing(path), path.open("a", encoding="utf-8", newline="") as file:
-            file.write(line.getvalue())
+            self._rewrite([*rows, spelled])  # in one go: a crash must not cost the first row
+        else:
+            line = io.StringIO()
+            csv.DictWriter(line, self._columns, lineterminator="\n").writerow(spelled)
+            path = self.path / METRICS
+            with writing(path), path.open("a", encoding="utf-8", newline="") as file:
+                file.write(line.getvalue())
         self._last_step = row["step"]
 
     def read_metrics(self) -> list[dict[str, str]]:
