@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,7 +229,8 @@ def test_what_is_refused(shades, digits, painter, refused, tmp_path: Path):
     assert "--steps is 0" in refused(f"export {painter.path} --steps 0")
     assert "needs no others" in refused(f"export {painter.path} --data digits")
     assert "must be a folder" in refused(f"export {shades.path} --out {tmp_path / 'x.onnx'}")
-    assert "say which data" in refused(f"export {shades.path / 'model'}")
+    shutil.copytree(shades.path / "model", tmp_path / "alone")
+    assert "say which data" in refused(f"export {tmp_path / 'alone'}")
 
 
 def test_ancestral_sampling_is_refused(painter, refused, monkeypatch: pytest.MonkeyPatch):
