@@ -8,9 +8,12 @@ axes, and come out as they do from it, save that a runtime's own sine may round 
 and move a pixel in a thousand by one level.
 """
 
+import PIL
 import torch
 from torch import Tensor
 
+_CHOOSES_AXIS = int(PIL.__version__.partition(".")[0]) >= 13
+"""Whether Pillow may begin with the rows; before version 13 it began with the columns always."""
 _UNIT = 2.0**-22
 _REACH = 3.0
 """Pixels on either side of the center that Lanczos' filter looks at, unless it shrinks an image."""
@@ -21,7 +24,7 @@ def fit(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     Shapes: (b, C, h, w) → (b, C, height, width), of the same type: uint8, int32 or float32.
 
-    Source: Pillow 13, ``ImageOps.fit`` and ``Resample.c``.
+    Source: Pillow, ``ImageOps.fit`` and ``Resample.c``, in the version that is installed.
     """
     height, width = size
     h, w = _number(images.shape[2]), _number(images.shape[3])
@@ -29,10 +32,12 @@ def fit(images: Tensor, size: tuple[int, int]) -> Tensor:
     crop_h, crop_w = torch.minimum(h, w / ratio), torch.minimum(w, ratio * h)
     rows = _weights(images.shape[2], (h - crop_h) * 0.5, crop_h, height)  # (height, h)
     columns = _weights(images.shape[3], (w - crop_w) * 0.5, crop_w, width)  # (width, w)
-    lost_h, lost_w = h - height, w - width
-    fitted = torch.cond(
-        (lost_h > 0) & (lost_h > 2 * lost_w), _rows_first, _columns_first, (images, rows, columns)
-    )
+    if _CHOOSES_AXIS:
+        lost_h, lost_w = h - height, w - width
+        rows_first = (lost_h > 0) & (lost_h > 2 * lost_w)
+        fitted = torch.cond(rows_first, _rows_first, _columns_first, (images, rows, columns))
+    else:
+        fitted = _columns_first(images, rows, columns)
     if images.dtype == torch.uint8:
         return fitted
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
