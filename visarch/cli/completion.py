@@ -114,7 +114,7 @@ def _named(words: str, kind: Any) -> tuple[str, ...]:
 def _meanings(kind: Any) -> dict[str, str]:
     """By flag, the beginning of the text below its field."""
     found: dict[str, str] = {}
-    bases: list[type] = [base for base in reversed(kind.__mro__) if is_dataclass(base)]
+    bases: list[Any] = [base for base in reversed(kind.__mro__) if is_dataclass(base)]
     for base in bases:
         (written,) = ast.parse(dedent(inspect.getsource(base))).body
         assert isinstance(written, ast.ClassDef)
