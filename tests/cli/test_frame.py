@@ -299,10 +299,11 @@ def test_a_terminal_gets_colors_unless_it_declines_them(environment, colored):
     assert (b"\x1b" in os.read(parent, 1 << 16)) == colored
 
 
-def test_a_file_gets_no_colors():
-    result = run("evaluate", "--help", TERM="xterm")
+@pytest.mark.parametrize(("environment", "colored"), [({}, False), ({"FORCE_COLOR": "1"}, True)])
+def test_a_file_gets_no_colors_unless_it_is_to_have_them(environment, colored):
+    result = run("evaluate", "--help", TERM="xterm", **environment)
     assert result.returncode == 0
-    assert "\x1b" not in result.stdout
+    assert ("\x1b" in result.stdout) == colored
 
 
 def test_a_narrow_encoding_does_not_end_a_command():

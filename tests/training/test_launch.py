@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,10 @@ def test_a_dry_run_begins_no_run_of_a_tracker(tmp_path: Path, monkeypatch, capsy
         return make_accelerator(config, *arguments, **keywords)
 
     monkeypatch.setattr(dry_run, "make_accelerator", watched)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as if it were installed
+    monkeypatch.setattr(  # as if it were installed
+        "importlib.util.find_spec",
+        lambda name, *rest, find=find_spec: name if name == "wandb" else find(name, *rest),
+    )
     assert train_vae(config(tmp_path, dry_run=True, track="wandb")) == 0
     assert tracked == ["none"]
     assert "track: wandb" in capsys.readouterr().out

@@ -114,14 +114,13 @@ def _named(words: str, kind: Any) -> tuple[str, ...]:
 def _meanings(kind: Any) -> dict[str, str]:
     """By flag, the beginning of the text below its field."""
     found: dict[str, str] = {}
-    bases: list[type] = kind.mro()
-    for base in filter(is_dataclass, reversed(bases)):
+    bases: list[Any] = [base for base in reversed(kind.__mro__) if is_dataclass(base)]
+    for base in bases:
         (written,) = ast.parse(dedent(inspect.getsource(base))).body
         assert isinstance(written, ast.ClassDef)
         for line, text in pairwise(written.body):
             if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr):
-                assert isinstance(text.value, ast.Constant)
-                meaning = " ".join(str(text.value.value).split())
+                meaning = " ".join(str(ast.literal_eval(text.value)).split())
                 found[ast.unparse(line.target).replace("_", "-")] = _beginning(meaning)
     hints = get_type_hints(kind)
     for field in fields(kind):
@@ -192,8 +191,8 @@ def _bash(all_commands: list[Command]) -> str:
     seconds, values, flags = [], [], []
     for verb, words in _second_words(all_commands).items():
         seconds.append(f'        "{verb} ") words={_joined(words)} ;;')
-        for option in (word for word in words if word.startswith("-")):
-            seconds.append(f'        "{verb} "*"{option} "*) command="{verb} {option}" ;;')
+        for word in (word for word in words if word.startswith("-")):
+            seconds.append(f'        "{verb} "*"{word} "*) command="{verb} {word}" ;;')
         seconds.append(f'        "{verb} "*) command="{verb} ${{COMP_WORDS[2]}}" ;;')
     for command in all_commands:
         for name, flag in command.flags.items():

@@ -69,7 +69,8 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> tuple[V, Manner
             )
     if not {"-h", "--help"} & {*arguments}:
         _check_values(arguments, known)
-    tyro._experimental_options["ansi_codes"] = has_colors(sys.stdout) and has_colors(sys.stderr)
+    colors = has_colors(sys.stdout) and has_colors(sys.stderr)
+    tyro._experimental_options["ansi_codes"] = tyro._fmtlib._FORCE_ANSI = colors
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

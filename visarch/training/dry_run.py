@@ -39,7 +39,8 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     description = describe(model, data.shape[1:])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        accelerator = make_accelerator(config, state, folder, low_precision=task.low_precision)
+        untracked = dataclasses.replace(config, track="none")  # which may not even be installed
+        accelerator = make_accelerator(untracked, state, folder, low_precision=task.low_precision)
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)
