@@ -40,6 +40,8 @@ _UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_COMPRESSION, _COLORS, _SUBSAMPLING = 259, 262, 530
+"""Tags of TIFF."""
 _reading = threading.local()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs, it raises as well
 
@@ -157,11 +159,23 @@ def opened(file: File) -> Iterator[Image.Image]:
             head = stream.read(512)
             stream.seek(0)
             with Image.open(stream, formats=_FORMATS) as image:
+                _mend_ycbcr(image)
                 yield image
     except UnreadableImage:
         raise
     except Exception as error:  # a damaged file makes decoders raise nearly anything
         raise UnreadableImage(_explain(error, head)) from error
+
+
+def _mend_ycbcr(image: Image.Image) -> None:
+    """Have an uncompressed TIFF in YCbCr be read as that: before version 13, Pillow takes it for
+    RGBX, and finds its end too early."""
+    if image.format != "TIFF" or image.mode != "RGB":
+        return
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if (tags.get(_COLORS), tags.get(_COMPRESSION), tags.get(_SUBSAMPLING)) == (6, 1, (1, 1)):
+        image._mode = "YCbCr"
+        image.tile = [tile._replace(args=("YCbCr", *tile.args[1:])) for tile in image.tile]  # type: ignore[attr-defined]
 
 
 def _in_bytes(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -29,7 +29,10 @@ CSS = """
 .matrix-name { font: italic 17px serif; fill: var(--body-text-color); }
 .matrix-frame { fill: var(--background-fill-primary); stroke: var(--border-color-primary); }
 footer { display: none !important; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .tab-container button { padding: 0 7px !important; font-size: 14px !important; }
+}
 """
 
 

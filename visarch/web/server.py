@@ -26,6 +26,7 @@ def own_folder() -> Iterator[Path]:
             "GRADIO_TEMP_DIR": str(folder),
             "GRADIO_ANALYTICS_ENABLED": "False",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "MPLCONFIGDIR": str(folder),
         }
         old = {key: os.environ.get(key) for key in environment}
         os.environ.update(environment)
