@@ -76,11 +76,11 @@ def tell(record: Any, parts: Iterable[str | Table]) -> None:
         stdout = stdout or sys.stdout
         narrow = not (stdout.encoding or "utf-8").lower().startswith("utf")
         text = json.dumps(_plain(record), ensure_ascii=narrow, allow_nan=False, indent=2)
-        print(text, file=stdout)
+        print(text, file=stdout, flush=True)
     elif not manner.quiet:
         for part in parts:
             if isinstance(part, str):
-                print(part)
+                print(part, flush=True)
             else:
                 print_table(part)
 

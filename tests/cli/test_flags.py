@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from visarch.cli import VERBS, main
 from visarch.terminal import Manner
+
+from ..foreign.peers import PeerResNet, trained
 
 SHORT = "--steps 2 --batch-size 4 --warmup-steps 1 --device cpu --data {data}"
 COMMANDS = {
@@ -29,10 +32,13 @@ COMMANDS = {
     "check": "check digits",
     "describe": "describe {digits} --svg {folder}/network.svg",
     "verify": "verify --cases 1 --only attention",
+    "export": "export {shades} --format torch --out {folder}/exported",
+    "import": "import {folder}/resnet.safetensors --from timm --out {folder}/imported",
+    "push": "push {digits} somebody/digits --dry-run",
     "completion": "completion bash",
     "bench": "bench --list",
 }
-"""A command of every verb, short enough to try."""
+"""A command of every verb that ends by itself, short enough to try."""
 
 
 def refuse(constant: str) -> None:
@@ -49,6 +55,9 @@ def files_named(record: Any) -> list[str]:
 @pytest.fixture
 def typed(digits, shades, tmp_path: Path, capsys):
     def run(name: str, flags: str) -> tuple[str, str]:
+        if name == "import":
+            weights = trained(PeerResNet(18, classes=3, width=8)).state_dict()
+            save_file(dict(weights), tmp_path / "resnet.safetensors")
         command = COMMANDS[name].format(
             digits=digits.path, shades=shades.path, data=shades.data, folder=tmp_path
         )
@@ -60,7 +69,7 @@ def typed(digits, shades, tmp_path: Path, capsys):
 
 
 def test_every_verb_is_tried():
-    assert set(COMMANDS) == set(VERBS)
+    assert {*COMMANDS, "web"} == set(VERBS)
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -70,7 +79,7 @@ def test_no_verb_has_them_itself(name: str):
     assert not own & {field.name for field in fields(Manner)}
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_json_is_one_document_and_names_what_was_written(name: str, typed):
     output, _ = typed(name, "--json")
     record = json.loads(output, parse_constant=refuse)
@@ -78,7 +87,7 @@ def test_json_is_one_document_and_names_what_was_written(name: str, typed):
     assert all(Path(file).exists() for file in files_named(record))
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_quiet_says_nothing(name: str, typed):
     assert typed(name, "--quiet") == ("", "")
 

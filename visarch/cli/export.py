@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,10 +46,6 @@ class Export:
     it out, and halves the work."""
     out: Path | None = None
     """The folder to write to; by default outputs/onnx or outputs/torch in the run folder."""
-    quiet: bool = False
-    """Say nothing of what agrees."""
-    json: bool = False
-    """Print files and checks as JSON."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -65,7 +60,7 @@ class Export:
         from visarch.export.files import require
         from visarch.export.writing import export, plan
         from visarch.run import load_run
-        from visarch.terminal import note
+        from visarch.terminal import note, tell
 
         require(self.format)
         run = load_run(self.run, "cpu")
@@ -76,13 +71,9 @@ class Export:
         recipe = self._recipe(run) if run.task == "diffusion" else None
         split = None if recipe else self._images(run)
         planned = plan(run, split, recipe)
-        say = (lambda text: None) if self.quiet or self.json else print
         with _stopped_by_sigterm():
-            written = export(run, self.format, self._folder(run), planned, say)
-        if self.json:
-            print(json.dumps(_told(written), ensure_ascii=False, indent=2))
-        elif not self.quiet:
-            print(f"Written: {', '.join(map(str, written.files))}")
+            written = export(run, self.format, self._folder(run), planned, print)
+        tell(_told(written), [f"Written: {', '.join(map(str, written.files))}"])
 
     def _images(self, run: Run[Any]) -> Split:
         """What the check is to be made with."""

@@ -43,6 +43,7 @@ class Import:
         from visarch.foreign.card import card
         from visarch.foreign.expectation import Expectation, read_class_names
         from visarch.foreign.importing import import_weights, save_imported
+        from visarch.terminal import tell
 
         names = None if self.class_names is None else read_class_names(self.class_names)
         expectation = Expectation(self.image_size, self.mean, self.deviation, names)
@@ -54,6 +55,11 @@ class Import:
             f"file's names, by at most {imported.difference:.1g}"
         )
         save_imported(imported, self.out, card(imported, self.file, self.origin, self.out.name))
-        print(f"Model folder: {self.out}")
         verb = "predict" if imported.facts else "describe"
-        print(f"Next: visarch {verb} {self.out}" + (" IMAGE…" if imported.facts else ""))
+        images = " IMAGE…" if imported.facts else ""
+        record = {
+            "model": str(self.out),
+            "difference": imported.difference,
+            "reasons": [list(map(str, reason)) for reason in imported.reasons],
+        }
+        tell(record, [f"Model folder: {self.out}", f"Next: visarch {verb} {self.out}{images}"])

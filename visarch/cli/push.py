@@ -29,14 +29,25 @@ class Push:
 
     def main(self) -> None:
         from visarch.publishing import check_name, files_to_upload, upload
+        from visarch.terminal import tell
 
         check_name(self.name)
         files = files_to_upload(self.run, self.name)
-        for path, content in files.items():
-            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        sizes = {path: _size(content) for path, content in files.items()}
+        for path, size in sizes.items():
             print(f"{path}: {size:,} bytes")
-        if self.dry_run:
-            return
-        address = upload(files, self.name, public=self.public, message=self.message)
-        print(f"Uploaded: {address}")
-        print(f'Next: visarch.load("{self.name}") in Python, or the name in place of a run folder')
+        address = None
+        if not self.dry_run:
+            address = upload(files, self.name, public=self.public, message=self.message)
+        tell(
+            {"name": self.name, "bytes": sizes, "address": address},
+            [] if address is None else [f"Uploaded: {address}", _next(self.name)],
+        )
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _next(name: str) -> str:
+    return f'Next: visarch.load("{name}") in Python, or the name in place of a run folder'

@@ -38,12 +38,12 @@ class Web:
     def main(self) -> None:
         if find_spec("gradio") is None:
             raise UserError("The page needs Gradio: `pip install 'visarch[web]'`.")
-        from visarch.terminal import note
+        from visarch.terminal import note, tell
         from visarch.web.guard import is_loopback
         from visarch.web.server import listen, serve
 
         def ready(address: str) -> None:
-            print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+            tell({"address": address}, [f"The page is at {address} (Ctrl-C ends it)"])
             if not is_loopback(self.host):
                 note(
                     f"--host {self.host} is not this machine alone: whoever reaches it there can "
