@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -80,18 +81,18 @@ def spans(page: Path) -> Iterator[tuple[int, str]]:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each command of a block of shell, `\\` at the end of a line and `&&` resolved.
+    """The words of each command of a block of shell, without what goes on with its output.
 
     A block that holds output, a tree of folders or a file has none.
     """
     found = []
     for line in re.sub(r"\\\n", " ", block.text).splitlines():
         words: list[str] = []
-        for word in [*_split(line), "&&"]:
-            if word != "&&":
+        for word in [*_split(re.sub(r"\w+=\$\((.*)\)", r"\1", line)), "&&"]:
+            if word not in ("&&", "||", "|"):
                 words.append(word)
             elif words:
-                found.append(words)
+                found.append([*takewhile(lambda word: word not in (">", "2>"), words)])
                 words = []
     return found
 

@@ -23,7 +23,12 @@ from visarch.cli import VERBS, _choose
 from visarch.cli.flags import flag_names, parse
 from visarch.training.config import TrainConfig
 
-COMMANDS = frozenset({"visarch", "torchrun", "accelerate", "pip", "make", "python", "git", "cd"})
+COMMANDS = frozenset(
+    {
+        *("visarch", "torchrun", "accelerate", "pip", "make", "python", "git", "cd"),
+        *("hf", "jq", "echo", "tensorboard"),
+    }
+)
 NOT_OF_VISARCH = frozenset({"--no-deps", "--multi_gpu", "--nproc-per-node", "--from"})
 """Flags of other programs that the text names on their own."""
 RUN = {
@@ -118,7 +123,7 @@ def read_visarch(words: list[str]) -> Any:
     verb, rest = _choose(words)
     assert verb is not None
     module, _, class_name = VERBS[verb].target.partition(":")
-    return parse(getattr(import_module(module), class_name), rest, f"visarch {verb}")
+    return parse(getattr(import_module(module), class_name), rest, f"visarch {verb}")[0]
 
 
 def check_install(words: list[str]) -> None:

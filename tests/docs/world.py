@@ -6,11 +6,15 @@ import glob
 import re
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from safetensors.torch import save_file
 
+from tests.foreign.peers import PeerResNet, trained
+from visarch.cli.export import Export
+from visarch.cli.import_weights import Import
 from visarch.cli.train import TrainClassifier, TrainDiffusion, TrainVAE
 
 CLASSES = ("cat", "dog")
@@ -90,6 +94,10 @@ class World:
             draw(self.folder / word, seed=len(word))
         elif re.fullmatch(r"[a-z][\w-]*/", word):
             self._photos(self.folder / word)
+        elif exported := re.fullmatch(r"(classifier|sampler)\.(onnx|pt2)", word):
+            self._export(exported[1], {"onnx": "onnx", "pt2": "torch"}[exported[2]])
+        elif word == "resnet50-timm":
+            self._import(self.folder / word)
         return word
 
     def provide_data(self, source: str) -> None:
@@ -128,6 +136,20 @@ class World:
             assert shortened(config).main() in (0, None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(trained)
+
+    def _export(self, graph: str, format: Literal["onnx", "torch"]) -> None:
+        """Beside the program that opens it."""
+        task = {"classifier": "classifier", "sampler": "diffusion"}[graph]
+        run = self.provide(f"runs/0001-{task}-digits")
+        few = {"steps": 2} if task == "diffusion" else {}
+        Export(str(self.folder / run), format=format, out=self.folder, **few).main()
+
+    def _import(self, folder: Path) -> None:
+        if folder.exists():
+            return
+        weights = folder.with_suffix(".safetensors")
+        save_file(dict(trained(PeerResNet(18, classes=3, width=8)).state_dict()), weights)
+        Import(weights, "timm", folder, image_size=(32, 32)).main()
 
 
 _TRAIN = {"vae": TrainVAE, "classifier": TrainClassifier, "diffusion": TrainDiffusion}
