@@ -25,7 +25,7 @@ _FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
 )
-_PATIENCE = 60_000
+_PATIENCE = 180_000
 """Milliseconds; nothing waits for so long unless the machine is busy."""
 DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 800}
 PANEL = '[role="tabpanel"]:visible'

@@ -25,6 +25,10 @@ CSS = """
 .drawing { overflow-x: auto; }
 .drawing svg { display: block; max-width: none; height: auto; }
 .picture .image-container, .picture .grid-wrap { padding-top: 34px; }
+.picture .grid-wrap { max-height: none !important; overflow: visible; }
+.picture .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important;
+}
 .upload img { width: 100%; height: 100%; object-fit: contain; }
 .matrix-name { font: italic 17px serif; fill: var(--body-text-color); }
 .matrix-frame { fill: var(--background-fill-primary); stroke: var(--border-color-primary); }

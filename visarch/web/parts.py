@@ -106,4 +106,4 @@ def held_out_button(
 
 
 def _declined(error: UserError) -> gr.Error:
-    return gr.Error(str(error), title="This cannot be done", print_exception=False)
+    return gr.Error(str(error), print_exception=False)
