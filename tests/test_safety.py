@@ -42,6 +42,7 @@ def dangers(tree: ast.AST) -> list[str]:
             # pickle's errors harm nobody
             harmless = all(alias.name.endswith("Error") for alias in node.names)
             modules = [] if harmless else [node.module or ""]
+        modules = [name for name in modules if name != "urllib.parse"]  # which only reads text
         found += [name for name in modules if name.split(".")[0] in UNPICKLERS | CLIENTS]
         if not isinstance(node, ast.Call):
             continue

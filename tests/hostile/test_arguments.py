@@ -103,7 +103,7 @@ WENT_WRONG = {
     "an average of nothing": ("train vae", "--ema", "1e-300", "must be at least 1e-06"),
     "more than 64 bits": ("train classifier", "--seed", "9" * 30, "no number can be above"),
     "more digits than Python reads": ("sample", "-n", "9" * 5000, "must be a whole number"),
-    "more than any memory": ("train diffusion", "--context-dim", "2147483648", "more memory"),
+    "more than any memory": ("train diffusion", "--context-dim", "2147483648", "memory"),
 }
 
 

@@ -1,10 +1,10 @@
 """Reading files of weights: names and tensors come out, and no code of the file is run."""
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def _pickled(file: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript, which is refused anyway
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise UserError(_why_refused(file, str(error))) from error
     except Exception as error:  # damaged files make the reader raise nearly anything
         first = str(error).strip().partition("\n")[0]
