@@ -103,7 +103,6 @@ WENT_WRONG = {
     "an average of nothing": ("train vae", "--ema", "1e-300", "must be at least 1e-06"),
     "more than 64 bits": ("train classifier", "--seed", "9" * 30, "no number can be above"),
     "more digits than Python reads": ("sample", "-n", "9" * 5000, "must be a whole number"),
-    "more than any memory": ("train diffusion", "--context-dim", "2147483648", "memory"),
 }
 
 
@@ -112,3 +111,11 @@ def test_what_once_went_wrong(case, runs):
     name, flag, value, answer = case
     with inside(runs):
         assert answer in refused(*commands(runs)[name], flag, value)
+
+
+def test_a_network_beyond_all_memory_ends_as_a_training_that_memory_fails(runs):
+    with inside(runs):
+        command = commands(runs)["train diffusion"]
+        answer = refused(*command, "--context-dim", "2147483648", code=1)
+    assert "There is not enough memory" in answer
+    assert "Nothing was saved yet" in answer
