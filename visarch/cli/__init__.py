@@ -113,7 +113,7 @@ VERBS = {
         "visarch.cli.describe:Describe",
     ),
     "import": Verb(
-        "FILE --from PACKAGE --out DIR",
+        "FILE --from PACKAGE",
         "turn weights of torchvision, timm or labml.ai into a model folder",
         "visarch.cli.import_weights:Import",
     ),
@@ -129,7 +129,7 @@ VERBS = {
     ),
     "web": Verb(
         "RUN [RUN…]",
-        "show runs on a page in the browser: classify, encode, generate, look inside",
+        "show runs on a page in the browser: classify, encode, generate",
         "visarch.cli.web:Web",
     ),
     "completion": Verb(

@@ -122,6 +122,10 @@ def _meanings(kind: Any) -> dict[str, str]:
             if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr):
                 meaning = " ".join(str(ast.literal_eval(text.value)).split())
                 found[ast.unparse(line.target).replace("_", "-")] = _beginning(meaning)
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        for called in (getattr(remark, "name", None) for remark in get_args(hint)[1:]):
+            if called is not None:  # another name for its flag, by tyro's `arg`
+                found[called] = found.pop(name.replace("_", "-"))
     hints = get_type_hints(kind)
     for field in fields(kind):
         if is_dataclass(hints[field.name]):

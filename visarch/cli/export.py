@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -71,8 +74,9 @@ class Export:
         recipe = self._recipe(run) if run.task == "diffusion" else None
         split = None if recipe else self._images(run)
         planned = plan(run, split, recipe)
-        with _stopped_by_sigterm():
-            written = export(run, self.format, self._folder(run), planned, print)
+        folder = self._folder(run)
+        with _ended_by_signals(folder):
+            written = export(run, self.format, folder, planned, print)
         tell(_told(written), [f"Written: {', '.join(map(str, written.files))}"])
 
     def _images(self, run: Run[Any]) -> Split:
@@ -103,17 +107,26 @@ class Export:
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """A polite kill ends the command as Ctrl-C does, so that what it was writing is removed."""
+def _ended_by_signals(folder: Path) -> Iterator[None]:
+    """Ctrl-C or a polite kill removes what is being written and ends the process on the spot: an
+    exception would have to find its way out of compiled code."""
+    side = folder.with_name(f".{folder.name}.partial")
+    missing = [parent for parent in folder.parents if not parent.exists()]
 
-    def stop(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
+    def end(number: int, frame: object) -> NoReturn:
+        shutil.rmtree(side, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        print("visarch: interrupted, and nothing was written.", file=sys.stderr, flush=True)
+        os._exit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _told(written: Written) -> dict[str, Any]:
