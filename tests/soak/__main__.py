@@ -22,6 +22,7 @@ from . import disks, groups, kills, lengths
 from .commands import TASKS, Start, forkserver, images, start_really
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "reliability.json"
+ENVIRONMENT = ("versions", "platform", "processor", "cores", "threads")
 KILLS, REAL_KILLS, SEED = 70, 8, 0
 """Random kills of each task, in forked processes and in real ones."""
 EVERY = 5
@@ -104,6 +105,7 @@ def main(names: list[str]) -> None:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(dir=place) as folder, forkserver() as start:
             seen = PARTS[name][0](Soak(start, Path(folder)), task)
+            seen = {key: _without(folder, value) for key, value in seen.items()}
         print(f"{name:10} {task:11} {time.monotonic() - began:6.0f} s  {seen}", flush=True)
         _keep(name, task, seen)
 
@@ -119,9 +121,15 @@ def _chosen(names: list[str]) -> list[tuple[str, str]]:
     return chosen
 
 
+def _without(folder: str, value: object) -> object:
+    """What was told, of a folder that others do not have."""
+    return value.replace(f"{folder}/", "") if isinstance(value, str) else value
+
+
 def _keep(name: str, task: str, seen: dict) -> None:
     kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    kept["environment"] = describe_environment(torch.device("cpu"), 1)
+    environment = describe_environment(torch.device("cpu"), 1)
+    kept["environment"] = {name: environment[name] for name in ENVIRONMENT}
     kept.setdefault("seen", {}).setdefault(name, {})[task] = seen
     RESULTS.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 

@@ -16,6 +16,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,11 +49,15 @@ def _make_next(root: Path, slug: str) -> Path:
     try:
         _try_to_lock(descriptor, fcntl.LOCK_EX)
         taken = [int(m[1]) for p in root.iterdir() if (m := re.match(r"(\d{4,})-", p.name))]
-        path = root / f"{max(taken, default=0) + 1:04d}-{slug}"
-        path.mkdir()
+        number = max(taken, default=0)
+        while True:
+            number += 1
+            path = root / f"{number:04d}-{slug}"
+            with suppress(FileExistsError):  # made just now, where there are no locks
+                path.mkdir()
+                return path
     finally:
         os.close(descriptor)
-    return path
 
 
 def open_run(config: TrainConfig, task: str) -> "RunFolder":
@@ -253,13 +258,16 @@ def _lock(path: Path) -> tuple[IO[str], bool]:
     return file, is_locked
 
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
+
+
 def _try_to_lock(descriptor: int, how: int) -> bool:
     """Lock a file, also against other machines where the file system is shared; False where it
-    knows no locks, as some shared ones do."""
+    knows no locks, as some shared ones do, or none of folders, as NFS does."""
     try:
         fcntl.flock(descriptor, how)
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+        if error.errno not in _NO_LOCKS:
             raise
         return False
     return True
