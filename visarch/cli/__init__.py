@@ -98,7 +98,7 @@ VERBS = {
         "visarch.cli.embed:Embed",
     ),
     "export": Verb(
-        "RUN --format onnx|torch",
+        "RUN --format FORMAT",
         "write the model to files that run without visarch, and check them",
         "visarch.cli.export:Export",
     ),
