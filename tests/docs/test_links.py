@@ -39,7 +39,7 @@ def test_every_picture_is_shown_somewhere():
 def test_every_page_has_its_place_in_the_navigation():
     settings = (ROOT / "mkdocs.yml").read_text()
     navigation = settings[settings.index("\nnav:") : settings.index("\nnot_in_nav:")]
-    placed = re.findall(r"[\w/]+\.md", navigation)
+    placed = re.findall(r"[\w/-]+\.md", navigation)
     there = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert sorted(placed) == sorted(there)
 
