@@ -202,6 +202,16 @@ def test_what_disagrees_is_not_written(shades, capsys: pytest.CaptureFixture, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_into_the_folder_where_one_is(
+    shades, visarch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    visarch(f"export {shades.path.resolve()} --format torch --out .")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"mine.txt", "classifier.pt2", "labels.txt"}
+
+
 def test_a_kill_leaves_nothing(shades, tmp_path: Path):
     """Sent while the file is being written to the side."""
     folder = tmp_path / "out"

@@ -100,7 +100,7 @@ class Export:
 
     def _folder(self, run: Run[Any]) -> Path:
         if self.out is not None:
-            return self.out
+            return self.out if self.out.name else self.out.resolve()  # as of "."
         if run.folder is not None:
             return run.folder / "outputs" / self.format
         return Path(f"{Path(run.source).resolve().name}-{self.format}")
