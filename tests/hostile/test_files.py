@@ -196,6 +196,17 @@ def test_a_model_from_the_future_is_refused(runs):
         assert "Mamba" in refused("describe", runs / task)
 
 
+def test_a_network_without_end_is_refused(runs):
+    path = runs / "vae" / "model" / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    for setting, value, answer in (
+        ("depth", 10**30, "at most 1000"),
+        ("patch_size", True, "must be a whole number"),
+    ):
+        path.write_text(json.dumps(config | {setting: value}))
+        assert answer in refused("describe", runs / "vae")
+
+
 def test_a_checkpoint_from_the_future_is_refused(runs):
     header = json.dumps({"format": 99, "versions": {"visarch": "99.0"}})
     save_file({"x": torch.zeros(1)}, runs / "vae" / LAST, metadata={"visarch": header})

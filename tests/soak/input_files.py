@@ -6,6 +6,7 @@ python tests/soak/input_files.py [flips]
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import tempfile
 from collections import Counter
@@ -23,9 +24,12 @@ import visarch
 from visarch.errors import UserError
 from visarch.training.checkpoint import load_checkpoint
 
+MEMORY = 4 * 2**30
+
 
 def main(flips: int = 2000) -> int:
     """Try them; the exit code says whether a damage was believed."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     believed = 0  # or not answered
     with tempfile.TemporaryDirectory() as folder, inside(Path(folder)):
         runs = Path(folder)

@@ -7,7 +7,11 @@ and imports no torch before it has to.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, get_args, get_type_hints
+
+_DEEPEST = 1000
+"""How many blocks may follow each other: a mistyped number is not to fill the memory with them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class ResNetConfig:
                 f"ResNetConfig: depths {self.depths} and widths {self.widths} must be equally "
                 "long, with one entry for each stack"
             )
-        _at_least_one(self, "in_channels", "num_classes", "depths", "widths")
+        _at_least_one(self, "in_channels", "num_classes", "widths")
+        _whole(self, "depths", 1, _DEEPEST)
         _one_of(self, "block", "stem", "ndim")
         _probability(self, "dropout")
 
@@ -88,7 +93,8 @@ class UNetConfig:
                 f"UNetConfig: attends {self.attends} must say yes or no for each of the "
                 f"{len(self.widths)} levels in widths {self.widths}"
             )
-        _at_least_one(self, "in_channels", "out_channels", "widths", "num_blocks", "num_heads")
+        _at_least_one(self, "in_channels", "out_channels", "widths", "num_heads")
+        _whole(self, "num_blocks", 1, _DEEPEST)
         _at_least_one(self, "head_dim", "num_groups", "last_groups", "context_dim")
         _one_of(self, "attention", "ndim")
         _probability(self, "dropout")
@@ -138,11 +144,8 @@ class VAEHyperparameters:
 
     def __post_init__(self) -> None:
         _at_least_one(self, "latent_dim", "channels", "inner_channels", "kernel_size")
-        for name in ("depth", "patch_size"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} is {getattr(self, name)}: it must be at least 0"
-                )
+        _whole(self, "patch_size", 0)
+        _whole(self, "depth", 0, _DEEPEST)
         _one_of(self, "block", "covariance", "sigma")
         _probability(self, "dropout")
         for name in ("initial_sigma", "initial_scale"):
@@ -196,10 +199,24 @@ def _num_patches(sizes: Sequence[int], patch: int) -> list[int]:
 
 def _at_least_one(config: Any, *names: str) -> None:
     for name in names:
-        value = getattr(config, name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(number is not None and number < 1 for number in numbers):
-            raise ValueError(f"{type(config).__name__}: {name} is {value}: it must be at least 1")
+        _whole(config, name, 1)
+
+
+def _whole(config: Any, name: str, minimum: int, maximum: int = 2**63 - 1) -> None:
+    """That a setting is a whole number in a range, or that each of several is."""
+    value = getattr(config, name)
+    for number in value if isinstance(value, tuple) else (value,):
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, Integral):
+            wrong = "a whole number"
+        elif int(number) < minimum:
+            wrong = f"at least {minimum}"
+        elif int(number) > maximum:
+            wrong = f"at most {maximum}"
+        else:
+            continue
+        raise ValueError(f"{type(config).__name__}: {name} is {value}: it must be {wrong}")
 
 
 def _one_of(config: Any, *names: str) -> None:
