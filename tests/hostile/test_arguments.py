@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from importlib import import_module
 
+import datasets
 import huggingface_hub
 import pytest
 from hypothesis import given, settings
@@ -78,7 +79,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for settings in (huggingface_hub.constants, datasets.config):
+        monkeypatch.setattr(settings, "HF_HUB_OFFLINE", False)
     return asked
 
 
