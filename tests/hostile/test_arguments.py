@@ -79,8 +79,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse)
-    for settings in (huggingface_hub.constants, datasets.config):
-        monkeypatch.setattr(settings, "HF_HUB_OFFLINE", False)
+    for place in (huggingface_hub.constants, datasets.config):
+        monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
     return asked
 
 
