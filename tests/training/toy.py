@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,9 +164,11 @@ def toy_trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Tr
 
 
 def run_here(out: Path, changes: dict) -> None:
-    """Train in this process and end it with the exit code that the command line would have."""
+    """Train in this process, at a pace that leaves time to kill it, and end it with the exit code
+    that the command line would have."""
     torch.set_num_threads(1)
+    slow = ToyTask(at_step=lambda step: time.sleep(0.02))
     try:
-        sys.exit(run(out, **changes).exit_code)
+        sys.exit(run(out, slow, **changes).exit_code)
     except UserError:
         sys.exit(2)
