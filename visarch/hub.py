@@ -55,7 +55,7 @@ def load(source: str | Path) -> nn.Module:
     name = str(folder if folder.is_dir() else source)
     try:
         return _ARCHITECTURES[architecture].from_pretrained(name)  # type: ignore[return-value]
-    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         why = textwrap.shorten(str(error), 400, placeholder=" …")  # PyTorch lists every tensor
         raise UserError(f"The model in {name} cannot be opened: {why}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -22,6 +22,7 @@ from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
 from visarch.models.vae import GaussianVAE
 from visarch.performance.choices import arrange_weights, memory_format
+from visarch.training.config import from_mapping
 from visarch.training.runfolder import CONFIG, TASK, read_config
 
 DATA = "data.json"
@@ -174,12 +175,12 @@ def load_run(source: str, device: str = "auto") -> Run[nn.Module]:
             run,
             folder=folder,
             seed=int(read_config(folder)["seed"]),
-            data=description["source"],
-            fingerprint=description["fingerprint"],
+            data=str(description["source"]),
+            fingerprint=str(description["fingerprint"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{folder / DATA} or {CONFIG} beside it lacks what a run writes there ({error!r}). The "
+            f"{folder / DATA} or {CONFIG} beside it lacks what a run writes there ({error}). The "
             f"model alone can still be opened: copy {folder / 'model'} to another place."
         ) from error
 
@@ -189,9 +190,9 @@ def _model_on_its_own(source: str, model: nn.Module, facts: Mapping[str, Any]) -
     if facts:
         try:
             return _told(source, model, facts)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"{TASK} in {source} lacks what belongs there ({error!r}): take it from where the "
+                f"{TASK} in {source} lacks what belongs there ({error}): take it from where the "
                 "model came from, or remove it to have its data assumed."
             ) from error
     if not isinstance(model, GaussianVAE):
@@ -204,28 +205,48 @@ def _model_on_its_own(source: str, model: nn.Module, facts: Mapping[str, Any]) -
     return replace(told, assumption=assumption)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What data.json and task.json tell of a model, as far as it is used here."""
+
+    preparation: Preparation
+    classes: tuple[str, ...] | None = None
+    vector_names: tuple[str, ...] | None = None
+    settings: Any = None
+    seed: int = 0
+
+
 def _told(source: str, model: nn.Module, facts: Mapping[str, Any]) -> Run[nn.Module]:
     """A model with what is told of it; the rest as it is without a run folder."""
-    settings = dict(facts.get("settings") or {})
+    used = {field.name: facts[field.name] for field in fields(_Facts) if field.name in facts}
+    told = from_mapping(_Facts, used, place=source)
+    count = _num_classes(model)
+    if count is not None and told.classes is not None and len(told.classes) != count:
+        raise UserError(f"there are {len(told.classes)} classes, and the model has {count}")
+    settings = dict(told.settings or {})
     if isinstance(model, ResNet) and "mean" in settings:
         model.normalize_inputs(settings["mean"], settings["deviation"])
     return Run(
         source=source,
         folder=None,
         model=model,
-        preparation=Preparation.from_dict(facts["preparation"]),
-        classes=_names(facts.get("classes")),
-        vector_names=_names(facts.get("vector_names")),
+        preparation=told.preparation,
+        classes=told.classes,
+        vector_names=told.vector_names,
         settings=settings,
         assumption=None,
-        seed=int(facts.get("seed", 0)),
+        seed=told.seed,
         data=None,
         fingerprint=None,
     )
 
 
-def _names(listed: Any) -> tuple[str, ...] | None:
-    return None if listed is None else tuple(map(str, listed))
+def _num_classes(model: nn.Module) -> int | None:
+    """How many classes a model tells apart, or can be told; none where it knows of none."""
+    if isinstance(model, ResNet):
+        return model.config.num_classes
+    label = model.context.label if isinstance(model, Denoiser) else None
+    return None if label is None else label.num_embeddings - 1
 
 
 def _is_image_file(name: str) -> bool:

@@ -196,6 +196,25 @@ def test_a_model_from_the_future_is_refused(runs):
         assert "Mamba" in refused("describe", runs / task)
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "change"),
+    [
+        ("vae", "data.json", {"vectors": True}),
+        ("classifier", "data.json", {"preparation": {"shape": [], "levels": 256}}),
+        ("classifier", "data.json", {"classes": "ab"}),
+        ("classifier", "data.json", {"classes": ["only one"]}),
+        ("diffusion", "data.json", {"preparation": {"shape": [1, 8, 8], "levels": "many"}}),
+        ("diffusion", "model/config.json", {"unet": 1}),
+        ("diffusion", "model/task.json", {"settings": {"steps": 2}}),
+    ],
+)
+def test_descriptions_that_cannot_be_meant_are_refused(task: str, name: str, change, runs):
+    path = runs / task / name
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change))
+    image = [str(runs / "image.png")] if task == "classifier" else []
+    refused(USING[task][0], runs / task, *image)
+
+
 def test_a_network_without_end_is_refused(runs):
     path = runs / "vae" / "model" / "config.json"
     config = json.loads(path.read_text("utf-8"))

@@ -39,6 +39,15 @@ class Preparation:
     floats: tuple[float, float] = (0.0, 1.0)
     """What floating-point numbers are placed by."""
 
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.shape) <= 4 or min(self.shape) < 1:
+            raise ValueError(
+                f"Preparation: shape is {self.shape}: it must be channels followed by one, two or "
+                "three spatial sizes"
+            )
+        if self.levels is not None and not 1 <= self.levels <= 65536:
+            raise ValueError(f"Preparation: levels is {self.levels}: it must lie in 1 … 65536")
+
     @property
     def ndim(self) -> int:
         """Number of spatial dimensions."""

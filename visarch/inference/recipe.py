@@ -95,6 +95,8 @@ class Recipe:
             raise UserError(f"schedule is {self.schedule!r}; there is {', '.join(SCHEDULES)}")
         if self.steps < 1:
             raise UserError(f"steps is {self.steps}; it must be at least 1")
+        if self.vector_mean is not None and not self.examples:
+            raise UserError("examples of vectors are missing, which vector_mean is of")
 
     def log_snr(self, t: Tensor) -> Tensor:
         """λ(t): the schedule that the network was trained with."""
