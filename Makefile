@@ -19,8 +19,9 @@ demo: .venv/installed  ## train a VAE on real digits, on this machine, in about 
 test: .venv/installed-dev  ## run the tests
 	@$(BIN)/python -m pytest
 
-soak: .venv/installed-dev  ## kill, starve and wear out trainings, for an hour or so
+soak: .venv/installed-dev  ## kill, starve and wear out trainings and feed them what they cannot use, for hours
 	@cd tests && ../$(BIN)/python -m soak
+	@for part in data arguments files network; do $(BIN)/python tests/soak/input_$$part.py || exit 1; done
 
 lint: .venv/installed-dev  ## check style and types
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The one kind of error that is addressed to the person at the keyboard."""
+"""Errors that are addressed to the person at the keyboard."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,11 @@ class UserError(ValueError):
     The command line prints it without a traceback and exits with code 2; in Python it is an
     ordinary ``ValueError``.
     """
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether memory ran out, or was asked for beyond all counting; PyTorch says so in words."""
+    words = ("out of memory", "can't allocate memory", "size calculation overflowed")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from visarch.data import Data, Split
-from visarch.inference.splits import every_sample, held_out, spread
+from visarch.inference.splits import every_sample, held_out, representatives, spread
 
 
 def make_split(name: str, values: list[int], *, labelled: bool = True) -> Split:
@@ -66,3 +67,23 @@ def test_spread(count: int, most: int):
     steps = np.diff([*positions, count])
     assert steps.min() >= 1
     assert steps.max() - steps.min() <= 1
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 1), (7, 3), (500, 200), (4000, 2000), (5, 9)])
+def test_representatives_are_one_of_each_piece(count: int, most: int):
+    positions = representatives(count, most)
+    edges = [*spread(count, most), count]
+    assert len(positions) == min(count, most)
+    for position, start, end in zip(positions, edges, edges[1:], strict=False):
+        assert start <= position < end
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+@pytest.mark.parametrize("step", [2, 2.5, 5, 10])
+def test_classes_that_take_turns_are_all_represented(classes: int, step: float):
+    """By their share, as far as chance allows; even steps leave some out."""
+    most = 400
+    labels = np.array(representatives(int(step * most), most)) % classes
+    shares = np.bincount(labels, minlength=classes) * classes / most
+    assert shares.min() > 0.4
+    assert shares.max() < 1.6

@@ -32,7 +32,6 @@ def measure(
     seconds: float,
     rounds: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    alone: bool = True,
 ) -> dict[str, Any]:
     """Run all races of a benchmark, with weights and inputs that are the same each time.
 
@@ -42,8 +41,6 @@ def measure(
         seconds: as of :func:`visarch.bench.harness.run`, like those below.
         rounds: likewise.
         progress: likewise.
-        alone: let ours and each peer have a process of its own. Where there are no peers of other
-            packages, all share one.
 
     Raises:
         UserError: a peer is not installed, or computes something else.
@@ -51,8 +48,8 @@ def measure(
     require(benchmark.packages)
     torch.manual_seed(0)
     races = []
-    is_apart = alone and bool(benchmark.packages)
-    for race in apart(benchmark) if is_apart else benchmark.races():
+    # what is ours alone may share a process
+    for race in apart(benchmark) if benchmark.packages else benchmark.races():
         outcome = run(race, seconds=seconds, rounds=rounds, progress=progress)
         races.append(race_record(outcome))
         del race, outcome

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from visarch.errors import UserError
+from visarch.errors import UserError, lacks_memory
 
 
 class Verb(NamedTuple):
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_BROKEN_PIPE
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        too_large = _is_too_large(error)
+        too_large = lacks_memory(error)
         if not too_large and not is_addressed_to_the_user(error):
             raise
         if debug:
@@ -289,13 +289,6 @@ _TOO_LARGE = (
     "This needs more memory than can be had. Ask for less: a smaller --batch-size or --image-size, "
     "fewer pictures, or a network of fewer or narrower layers."
 )
-
-
-def _is_too_large(error: Exception) -> bool:
-    """Whether memory ran out, or was asked for beyond all counting; PyTorch says so in words."""
-    words = ("out of memory", "can't allocate memory", "size calculation overflowed")
-    told = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or any(word in told for word in words)
 
 
 def is_addressed_to_the_user(error: Exception) -> bool:

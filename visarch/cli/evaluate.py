@@ -71,8 +71,8 @@ class Evaluate:
     mirrored: bool = False
     """Classifier: average the answers to each image and to its mirror image."""
     images: int | None = None
-    """Diffusion: how many of the images, evenly spread, to find the bound on the likelihood of; by
-    default at most 1000."""
+    """Diffusion: how many of the images, which stand for all, to find the bound on the likelihood
+    of; by default at most 1000."""
     times: int | None = None
     """Diffusion: at how many times each of them is denoised for it; by default 20."""
     features: str | None = None

@@ -22,7 +22,7 @@ from visarch.inference.features import FeatureNetwork, open_features
 from visarch.inference.generated import store
 from visarch.inference.noise import evaluation_noise
 from visarch.inference.recipe import Condition, Recipe, recipe_of
-from visarch.inference.splits import spread
+from visarch.inference.splits import representatives, spread
 from visarch.models.unet import Denoiser
 from visarch.run import Run
 from visarch.training.randomness import derive_seed
@@ -81,7 +81,7 @@ def evaluate_diffusion(question: Question) -> Findings:
     noise = evaluation_noise(run.model, split.name, run.seed)
     loss = mean_loss(run.model, recipe, split, levels, noise)
 
-    some = split.take(split.name, spread(len(split), flags.images or _MOST_IMAGES))
+    some = split.take(split.name, representatives(len(split), flags.images or _MOST_IMAGES))
 
     def tell(before: int) -> Callable[[int, int], None]:
         return lambda done, total: question.progress(before + done, len(some) + count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -65,3 +66,15 @@ def spread(count: int, most: int) -> list[int]:
     after the other, and the first few would all be of one."""
     shown = min(count, most)
     return [number * count // shown for number in range(shown)]
+
+
+def representatives(count: int, most: int) -> list[int]:
+    """Positions of at most so many of `count` samples that stand for all: one from each of as many
+    pieces of equal length, at a place of its own.
+
+    Even steps would miss classes that take turns: of 0, 1, …, 9, 0, 1, … every second is even.
+    """
+    edges = pairwise([*spread(count, most), count])
+    return [
+        start + int(place(str(number)) * (end - start)) for number, (start, end) in enumerate(edges)
+    ]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from visarch.data import Preparation, Split, to_unit
 from visarch.data.picture import fit
-from visarch.data.splitting import spread
+from visarch.data.splitting import representatives
 from visarch.export.files import Answer
 from visarch.export.graphs import Graph, raw
 from visarch.inference import classifier, diffusion
@@ -159,14 +159,14 @@ def shown(split: Split, preparation: Preparation) -> Iterator[tuple[str, Tensor,
     """Raw images, what they are like, and the same as the model's own data holds them: in the
     model's size, and pictures in two others, which only the graph's and Pillow's resizing relate to
     it."""
-    places = torch.tensor(spread(len(split), MOST_IMAGES))
+    places = torch.tensor(representatives(len(split), MOST_IMAGES))
     stored = split.read(places).images
     values = raw(stored, preparation)
     yield "in the model's size", values, _split(stored)
     if preparation.ndim != 2:
         return
     height, width = preparation.shape[1:]
-    few = values[torch.tensor(spread(len(values), _RESIZED))]
+    few = values[torch.tensor(representatives(len(values), _RESIZED))]
     for size in ((2 * height + 1, width + 3), (height // 2 + 1, width)):
         others = np.stack([fit(image.numpy(), size) for image in few])
         own = torch.stack([preparation.apply(image) for image in others])

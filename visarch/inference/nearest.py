@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from visarch.data import Split
 from visarch.inference.classifier import embed
-from visarch.inference.splits import spread
+from visarch.inference.splits import representatives
 from visarch.models.resnet import ResNet
 
 
@@ -51,10 +51,10 @@ def build_index(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Index:
-    """The images of a split, or so many of them in even steps, to be searched by their features.
+    """The images of a split, or so many that stand for all, to be searched by their features.
 
     ``progress`` is called with (images embedded, images there are to embed).
     """
     if len(split) > most:
-        split = split.take(split.name, spread(len(split), most))
+        split = split.take(split.name, representatives(len(split), most))
     return Index(split, functional.normalize(embed(model, split, levels, progress=progress), dim=1))

@@ -4,9 +4,9 @@ import torch
 
 from visarch.data import Data, Split
 from visarch.data.ondemand import join
-from visarch.data.splitting import spread
+from visarch.data.splitting import representatives, spread
 
-__all__ = ["every_sample", "held_out", "spread"]
+__all__ = ["every_sample", "held_out", "representatives", "spread"]
 
 
 def held_out(data: Data) -> Split:

@@ -18,7 +18,7 @@ from visarch.inference.diffusion import (
 )
 from visarch.inference.noise import numbered_normal
 from visarch.inference.recipe import Recipe, grid_layout
-from visarch.inference.splits import held_out, spread
+from visarch.inference.splits import held_out, representatives, spread
 from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import diffuse, to_data
 from visarch.pictures import beside, grid
@@ -80,7 +80,7 @@ class DiffusionTask:
         """The loss of all images, and the bound on the likelihood of some."""
         assert isinstance(model, Denoiser)
         loss = mean_loss(model, self.recipe, split, self.levels, noise)
-        some = split.take(split.name, spread(len(split), _BOUND_IMAGES))
+        some = split.take(split.name, representatives(len(split), _BOUND_IMAGES))
         bound = measure(model, self.recipe, some, self.levels, noise, num_times=_BOUND_TIMES)
         return {"loss": loss, "bits/dim": dict(bound)["bits/dim"]}
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import distributed
 
-from visarch.errors import UserError
+from visarch.errors import UserError, lacks_memory
 
 
 class TrainingStopped(UserError):
@@ -51,11 +50,9 @@ def _kept(run: Path | None) -> str:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """On a CPU torch raises a plain RuntimeError, and oneDNN does not tell that from other errors
-    which a network that has been seen to work does not meet."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(w in str(error) for w in ("can't allocate memory", "could not create a primitive"))
+    """oneDNN does not tell a lack of memory from other errors, which a network that has been seen
+    to work does not meet."""
+    return lacks_memory(error) or "could not create a primitive" in str(error)
 
 
 def _lacks_peer(error: Exception) -> bool:

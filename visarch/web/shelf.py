@@ -16,7 +16,7 @@ from visarch.errors import UserError
 from visarch.inference.classifier import class_names
 from visarch.inference.nearest import Index, build_index
 from visarch.inference.recipe import recipe_of
-from visarch.inference.splits import spread
+from visarch.inference.splits import representatives
 from visarch.inference.vae import information
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
@@ -109,7 +109,7 @@ class ShownVAE(Shown[GaussianVAE]):
             split = self.run.held_out(self.data)
         except UserError:
             return None
-        split = split.take(split.name, spread(len(split), _MEASURED))
+        split = split.take(split.name, representatives(len(split), _MEASURED))
         return information(self.run.model, split, self.levels)
 
     @cached_property
