@@ -62,7 +62,9 @@ def optimize_for_inference(
     return freeze(folded, chosen, observe(folded, calibration))
 
 
-def choose_precision(model: nn.Module, precision: Precision, calibration: Tensor | None) -> str:
+def choose_precision(
+    model: nn.Module, precision: Precision, calibration: Tensor | None = None
+) -> str:
     """fp32, bf16 or int8 for a model that can be made fast.
 
     Raises:

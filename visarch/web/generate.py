@@ -109,7 +109,7 @@ def draw_pictures(
         ).images
 
     images = yield from streamed(work)
-    facts = drawing_facts(recipe, condition, seed) | told(run, condition)
+    facts = drawing_facts(run, recipe, condition, seed) | told(run, condition)
     path = Path(tempfile.mkdtemp()) / f"samples-{count}-seed-{seed}.png"
     save_picture(path, grid(images, columns), facts)
     return path, facts
