@@ -24,7 +24,7 @@ from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import diffuse, diffusion_loss, log_snr_and_rate, stratified_times
 from visarch.objectives.diffusion_bound import hybrid_loss
 from visarch.performance.choices import arrange, memory_format
-from visarch.performance.inference import choose_precision, optimize_for_inference
+from visarch.performance.inference import choose_precision
 from visarch.sampling import (
     NO_LABEL,
     SAMPLERS,
@@ -189,7 +189,7 @@ def _draw(
 def drawing(model: Denoiser, recipe: Recipe) -> Denoiser:
     """The network that draws: in bf16 a fast copy, in fp32 the model itself."""
     precision = choose_precision(model, recipe.precision)
-    return model if precision == "fp32" else optimize_for_inference(model, precision)
+    return model if precision == "fp32" else model.optimize_for_inference(precision=precision)
 
 
 def arranging(model: Denoiser) -> Network:

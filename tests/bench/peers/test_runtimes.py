@@ -30,8 +30,8 @@ def test_onnxruntime(exported):
 
 
 def test_openvino_in_each_precision_that_it_has(exported):
-    """In a process of its own: OpenVINO takes the main thread's stack for signals, and where another
-    thread collects it as garbage, the next signal ends the process."""
+    """In a process of its own: OpenVINO replaces the main thread's stack for signals, and where
+    another thread collects it as garbage, the next signal ends the process."""
     pytest.importorskip("openvino")
     file, x, expected = exported
     with ProcessPoolExecutor(1, get_context("spawn")) as apart:
