@@ -16,7 +16,7 @@ from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
 from visarch.run import Progress
 from visarch.web.overlay import over
-from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
+from visarch.web.parts import HEIGHT, choices, on, picture, results, run_and_image
 from visarch.web.shelf import ShownClassifier
 from visarch.web.uploads import read_upload
 
@@ -28,13 +28,10 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
     """Image in; probabilities, heat map and nearest training images out."""
     first = next(iter(shown.values()))
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            run = run_choice(shown)
-            image = image_input("Image")
-            held_out_button(shown, run, image)
-            note = gr.Markdown()
-            wanted = gr.Dropdown(_choices(first), value=_LIKELIEST, label="Heat map of")
-        with gr.Column(scale=3, min_width=300):
+        with choices():
+            run, image, note = run_and_image(shown)
+            wanted = gr.Dropdown(_classes(first), value=_LIKELIEST, label="Heat map of")
+        with results():
             chances = gr.Label(label="Probabilities", num_top_classes=5)
             heat = picture("Heat map: red speaks for the class, blue against it")
             nearest = gr.Gallery(
@@ -80,7 +77,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
     on([image.change], answer, [run, image, wanted], outputs)
     on([image.change], look_around, [run, image], nearest)
     on([wanted.input], repaint, [run, image, wanted], heat)
-    on([run.input], lambda name: gr.Dropdown(_choices(shown[name]), value=_LIKELIEST), run, wanted)
+    on([run.input], lambda name: gr.Dropdown(_classes(shown[name]), value=_LIKELIEST), run, wanted)
     on([run.input], lambda name, file: answer(name, file, _LIKELIEST), [run, image], outputs)
     on([run.input], look_around, [run, image], nearest)
 
@@ -128,5 +125,5 @@ def _class(chosen: str) -> str | None:
     return None if chosen == _LIKELIEST else chosen
 
 
-def _choices(shown: ShownClassifier) -> list[str]:
+def _classes(shown: ShownClassifier) -> list[str]:
     return [_LIKELIEST, *shown.classes]

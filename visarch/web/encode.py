@@ -14,7 +14,16 @@ from torch import Tensor
 from visarch.data import Split
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
-from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
+from visarch.web.parts import (
+    HEIGHT,
+    choices,
+    held_out_button,
+    image_input,
+    on,
+    picture,
+    results,
+    run_and_image,
+)
 from visarch.web.shelf import ShownVAE
 from visarch.web.uploads import read_upload
 
@@ -28,34 +37,31 @@ _MOST_SAMPLES = 64
 def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
     """Two images, sliders, a way, samples."""
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            run = run_choice(shown)
-            image = image_input("Image")
-            held_out_button(shown, run, image)
-            note = gr.Markdown()
-        with gr.Column(scale=3, min_width=300):
+        with choices():
+            run, image, note = run_and_image(shown)
+        with results():
             pair = picture("Image, and its reconstruction g(f(x)) below")
     mean = gr.State()
     with gr.Accordion("Latent dimensions: those first that tell most of an image"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             sliders = [
                 gr.Slider(-_REACH, _REACH, value=0, step=0.05, label=f"z{number}", visible=False)
                 for number in range(_SLIDERS)
             ]
-        with gr.Column(scale=3, min_width=300):
+        with results():
             decoded = picture("g(z)")
     with gr.Accordion("The way to another image"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             other = image_input("Another image")
             held_out_button(shown, run, other, "second held-out image")
-        with gr.Column(scale=3, min_width=300):
+        with results():
             way = picture("Along the straight line between both posterior means")
     with gr.Accordion("Samples"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
             count = gr.Slider(1, _MOST_SAMPLES, value=16, step=1, label="How many")
             draw = gr.Button("Draw samples", variant="primary")
-        with gr.Column(scale=3, min_width=300):
+        with results():
             samples = picture("g(z) for z ~ N(0, I)")
 
     def encode(name: str, file: str | None) -> tuple[Any, ...]:

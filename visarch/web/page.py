@@ -24,6 +24,8 @@ CSS = """
 .gradio-container main { width: 100%; }
 .drawing { overflow-x: auto; }
 .drawing svg { display: block; max-width: none; height: auto; }
+.drawing text { pointer-events: none; }
+.drawing [data-step] { cursor: pointer; }
 .picture .image-container, .picture .grid-wrap { padding-top: 34px; }
 .picture .grid-wrap { max-height: none !important; overflow: visible; }
 .picture .grid-container {
