@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_an_image_is_classified(visit: Visit):
     )
 
 
+def test_a_held_out_image_is_told_from_others(visit: Visit):
+    panel = visit.open("Classify")
+    panel.get_by_role("button", name="Take a held-out image").click()
+    told = panel.get_by_text(re.compile(r"Held-out image \d+: "))
+    told.wait_for()
+    visit.shot(panel, "Heat map: red")
+    visit.drop("red.png", red())
+    told.wait_for(state="detached")
+
+
 def test_what_is_no_image_is_declined_and_the_page_goes_on(visit: Visit):
     panel = visit.open("Classify")
     for name, content, said in (
@@ -222,6 +233,10 @@ def test_a_phone_is_wide_enough(chromium: Any, page: Any):
         visit.open(tab)
         width = visit.page.evaluate("() => document.documentElement.scrollWidth")
         assert width <= PHONE["width"], tab
+    panel = visit.open("Encode")
+    decoded = visit.shot(panel, "g(z)").bounding_box()
+    slider = panel.locator('input[type="range"]:visible').first.bounding_box()
+    assert decoded["y"] < slider["y"]  # what the sliders change is beside them, and not below all
     visit.close()
 
 

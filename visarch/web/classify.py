@@ -45,6 +45,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
                 allow_preview=False,
                 elem_classes="picture",
             )
+            missing = gr.Markdown()
 
     def answer(name: str, file: str | None, of: str) -> tuple[Any, ...]:
         if file is None:
@@ -63,23 +64,27 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
         name: str,
         file: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008, by which Gradio knows it
-    ) -> list[tuple[Image, str]]:
+    ) -> tuple[list[tuple[Image, str]], str]:
         if file is None:
-            return []
+            return [], ""
         own = shown[name]
 
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Reading the training images, this once")
 
-        return neighbors(own, read_upload(file, own.run)[0], tell)
+        split, _ = read_upload(file, own.run)
+        try:
+            return neighbors(own, split, tell), ""
+        except UserError:  # the data has moved on, and the rest can still be done
+            return [], f"There are none to show: what {name} was trained on is not to be had."
 
     outputs = [chances, heat, note]
     on([image.change], answer, [run, image, wanted], outputs)
-    on([image.change], look_around, [run, image], nearest)
+    on([image.change], look_around, [run, image], [nearest, missing])
     on([wanted.input], repaint, [run, image, wanted], heat)
     on([run.input], lambda name: gr.Dropdown(_classes(shown[name]), value=_LIKELIEST), run, wanted)
     on([run.input], lambda name, file: answer(name, file, _LIKELIEST), [run, image], outputs)
-    on([run.input], look_around, [run, image], nearest)
+    on([run.input], look_around, [run, image], [nearest, missing])
 
 
 def probabilities_of(shown: ShownClassifier, split: Split) -> dict[str, float]:
@@ -102,21 +107,21 @@ def heat_map(shown: ShownClassifier, split: Split, of: str | None) -> Image:
 def neighbors(
     shown: ShownClassifier, split: Split, progress: Progress = lambda done, total: None
 ) -> list[tuple[Image, str]]:
-    """The nearest training images, each with what it is called; none where they are not to be had.
+    """The nearest training images, each with what it is called.
 
     `progress` is told how many of them are read, where they must be.
+
+    Raises:
+        UserError: they are not to be had.
     """
-    try:
-        index = shown.index(progress)
-    except UserError:  # the data has moved on, and the rest can still be done
-        return []
+    index = shown.index(progress)
     features = embed(shown.run.model, split, shown.levels)[0]
     found = []
     for position, similarity in index.nearest(features, _NEIGHBORS):
         stored = index.split.read(torch.tensor([position]))
         label = -1 if stored.labels is None else int(stored.labels[0])
         name = shown.data.classes[label] if label >= 0 and shown.data.classes else ""
-        caption = f"{name} · {similarity:.2f}" if name else f"{similarity:.2f}"
+        caption = f"{similarity:.2f} {name}".strip()
         found.append((tile(to_unit(stored.images[0], shown.levels), 96), caption))
     return found
 

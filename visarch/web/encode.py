@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split
+from visarch.describe.description import symbol
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
 from visarch.web.parts import (
@@ -31,6 +32,7 @@ _SLIDERS = 8
 _REACH = 4.0
 """Standard deviations of the prior that a slider reaches, unless an image lies farther out."""
 _ON_THE_WAY = 9
+_UNSORTED = "Without its data it is not known what they tell: these are the first by number."
 _MOST_SAMPLES = 64
 
 
@@ -42,8 +44,10 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         with results():
             pair = picture("Image, and its reconstruction g(f(x)) below")
     mean = gr.State()
-    with gr.Accordion("Latent dimensions: those first that tell most of an image"), gr.Row():
+    latent = gr.Accordion("Latent dimensions: those first that tell most of an image")
+    with latent, gr.Row(elem_classes="picture-first"):
         with choices():
+            unsorted = gr.Markdown()
             sliders = [
                 gr.Slider(-_REACH, _REACH, value=0, step=0.05, label=f"z{number}", visible=False)
                 for number in range(_SLIDERS)
@@ -93,7 +97,7 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         images = sample(own.run.model, number, int(seed or 0))
         return grid(images, math.ceil(math.sqrt(number)))
 
-    placed = [mean, decoded, *sliders]
+    placed = [mean, decoded, unsorted, *sliders]
     on([image.change, run.input], encode, [run, image], [pair, note, *placed])
     on([slider.release for slider in sliders], move, [run, mean, *sliders], decoded)
     on([image.change, other.change, run.input], walk, [run, image, other], way)
@@ -103,14 +107,16 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
 
 
 def _placed(shown: ShownVAE, split: Split | None) -> tuple[Any, ...]:
-    """z of an image, or 0; what is decoded from it; and the sliders where it lies."""
+    """z of an image, or 0; what is decoded from it; what is said of the sliders' order; and the
+    sliders where it lies."""
     model = shown.run.model
     if split is None:
         z = torch.zeros(model.config.latent_dim)
     else:
         z = embed(model, split, shown.levels)[0][0]
+    said = _UNSORTED if shown.information is None else ""
     sliders = [_slider(shown, rank, z) for rank in range(_SLIDERS)]
-    return z, _one(decode(model, z[None])), *sliders
+    return z, _one(decode(model, z[None])), said, *sliders
 
 
 def _slider(shown: ShownVAE, rank: int, z: Tensor) -> Any:
@@ -121,7 +127,7 @@ def _slider(shown: ShownVAE, rank: int, z: Tensor) -> Any:
     value = round(float(z[dimension]), 2)
     reach = max(_REACH, math.ceil(abs(value)))
     told = "" if shown.information is None else f" · {shown.information[dimension]:.2f} nats"
-    label = f"Dimension {dimension}{told}"
+    label = f"{symbol(f'z{dimension}')}{told}"
     return gr.Slider(minimum=-reach, maximum=reach, value=value, label=label, visible=True)
 
 

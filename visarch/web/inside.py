@@ -154,4 +154,5 @@ def _drawing(shown: Shown) -> str:
 def _said(step: str, maps: Tensor) -> str:
     low, high = float(maps.min()), float(maps.max())
     first = f" The first {MOST_MAPS} are shown." if maps.ndim == 3 and len(maps) > MOST_MAPS else ""
-    return f"{symbol(step)}: {times(maps.shape)}, values from {low:.3g} to {high:.3g}.{first}"
+    values = f"values from {low:.3g} to {high:.3g}" if low < high else f"value {low:.3g}"
+    return f"{symbol(step)}: {times(maps.shape)}, {values}.{first}"

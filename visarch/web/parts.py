@@ -114,13 +114,16 @@ def picture(label: str, height: int | None = HEIGHT) -> gr.Image:
 def held_out_button(
     shown: Mapping[str, Shown], run: gr.Dropdown, image: gr.Image, name: str = "held-out image"
 ) -> None:
-    """A button that puts one of the images there that the model was not trained on."""
+    """A button that puts one of the images there that the model was not trained on, and says which
+    one it is."""
     button = gr.Button(f"Take a {name}", size="sm")
+    said = gr.Markdown()
 
-    def take(chosen: str) -> Image:
-        return shown[chosen].held_out(random.randrange(2**31))[0]
+    def take(chosen: str) -> tuple[Image, str]:
+        return shown[chosen].held_out(random.randrange(2**31))
 
-    on([button.click], take, run, image)
+    on([button.click], take, run, [image, said])
+    on([image.upload, image.clear], lambda: "", [], said)
 
 
 def _declined(error: UserError) -> gr.Error:

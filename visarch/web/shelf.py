@@ -50,7 +50,13 @@ class Shown(Generic[M]):
         Raises:
             UserError: it is not known, or no longer there.
         """
-        return self.run.open_data()
+        try:
+            return self.run.open_data()
+        except UserError as error:
+            raise UserError(
+                f"What {self.name} was trained on is not known here, or no longer there: drop or "
+                "paste an image of your own."
+            ) from error
 
     def held_out(self, number: int) -> tuple[Image, str]:
         """One of the images that the model was not trained on, counted round and round, and what
@@ -62,9 +68,9 @@ class Shown(Generic[M]):
         split = self.run.held_out(self.data)
         number %= len(split)
         stored = split.read(torch.tensor([number]))
-        name = f"image {number} of the held-out ones"
+        name = f"Held-out image {number}"
         if stored.labels is not None and self.data.classes and stored.labels[0] >= 0:
-            name += f", {self.data.classes[int(stored.labels[0])]}"
+            name += f": {self.data.classes[int(stored.labels[0])]}"
         return to_picture(to_unit(stored.images[0], self.levels)), name
 
     def unit(self, split: Split) -> Tensor:
