@@ -13,8 +13,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
+from visarch.inference.noise import device_of
+from visarch.inference.splits import first_image
 from visarch.models.resnet import ResNet
 from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
 
@@ -22,8 +25,6 @@ SHOWN_MISTAKES = 40
 _BATCH = 250
 _MOST_PIXELS = 2**20
 """Of a batch: what a network keeps of large images must fit into memory, too."""
-
-Progress = Callable[[int, int], None]
 
 
 def class_names(model: ResNet, names: Sequence[str] | None, source: str) -> tuple[str, ...]:
@@ -139,11 +140,10 @@ def _of_batches(
 
 
 def _unit_batches(model: ResNet, split: Split, levels: int | None) -> Iterator[Tensor]:
-    device = next(model.parameters()).device
     for indices in torch.arange(len(split)).split(_batch_size(split)):
-        yield to_unit(split.read(indices).images.to(device), levels)
+        yield to_unit(split.read(indices).images.to(device_of(model)), levels)
 
 
 def _batch_size(split: Split) -> int:
-    shape = split.read(torch.zeros(1, dtype=torch.int64)).images.shape
-    return max(1, min(_BATCH, _MOST_PIXELS // math.prod(shape[2:])))
+    pixels = math.prod(first_image(split).shape[2:])
+    return max(1, min(_BATCH, _MOST_PIXELS // pixels))

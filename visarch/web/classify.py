@@ -10,11 +10,11 @@ import torch
 from PIL.Image import Image
 
 from visarch.data import Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.inference.classifier import embed, logits
 from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
-from visarch.run import Progress
 from visarch.web.overlay import over
 from visarch.web.parts import HEIGHT, choices, on, picture, results, run_and_image
 from visarch.web.shelf import ShownClassifier

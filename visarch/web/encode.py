@@ -13,6 +13,7 @@ from torch import Tensor
 
 from visarch.data import Split
 from visarch.describe.description import symbol
+from visarch.inference.splits import first_image
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
 from visarch.web.parts import (
@@ -88,8 +89,8 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         if start is None or end is None:
             return None
         own = shown[name]
-        (a, _), (b, _) = (read_upload(file, own.run) for file in (start, end))
-        ends = Split("ends", torch.cat([_images(a), _images(b)]), None, ["a", "b"])
+        images = [first_image(read_upload(file, own.run)[0]) for file in (start, end)]
+        ends = Split("ends", torch.cat(images), None, ["a", "b"])
         return grid(interpolate(own.run.model, ends, own.levels, _ON_THE_WAY), _ON_THE_WAY)
 
     def drawn(name: str, seed: float, count: float) -> Image:
@@ -133,10 +134,6 @@ def _slider(shown: ShownVAE, rank: int, z: Tensor) -> Any:
 
 def _one(images: Tensor) -> Image:
     return tile(images[0], HEIGHT - 20)
-
-
-def _images(split: Split) -> Tensor:
-    return split.read(torch.zeros(1, dtype=torch.int64)).images
 
 
 def _enlarged(images: Tensor) -> Tensor:
