@@ -42,7 +42,7 @@ def test_a_training_image_is_nearest_to_itself(runs, shown: ShownClassifier):
     assert len(found) == 8
     assert told[-1] == (len(shown.index().split),) * 2
     _, caption = found[0]
-    assert caption == f"1.00 {Path(name).parent.name}"
+    assert caption == f"{Path(name).parent.name} · 1.00"
 
 
 def test_each_class_has_a_map_of_its_own(runs, shown: ShownClassifier):

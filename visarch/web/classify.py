@@ -121,7 +121,7 @@ def neighbors(
         stored = index.split.read(torch.tensor([position]))
         label = -1 if stored.labels is None else int(stored.labels[0])
         name = shown.data.classes[label] if label >= 0 and shown.data.classes else ""
-        caption = f"{similarity:.2f} {name}".strip()
+        caption = f"{name} · {similarity:.2f}" if name else f"{similarity:.2f}"
         found.append((tile(to_unit(stored.images[0], shown.levels), 96), caption))
     return found
 
