@@ -15,8 +15,11 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from visarch.data import Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
+from visarch.inference.noise import device_of
+from visarch.inference.splits import first_image
 from visarch.models.resnet import ResNet
 from visarch.performance.inference import Inference, optimize_for_inference
 from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
@@ -25,8 +28,6 @@ SHOWN_MISTAKES = 40
 _BATCH = 250
 _MOST_PIXELS = 2**20
 """Of a batch: what a network keeps of large images must fit into memory, too."""
-
-Progress = Callable[[int, int], None]
 
 
 def class_names(model: ResNet, names: Sequence[str] | None, source: str) -> tuple[str, ...]:
@@ -135,7 +136,7 @@ def _of_batches(
 ) -> Tensor:
     """What a function of the network makes of all images of a split, on the unit scale."""
     parts: list[Tensor] = []
-    device, size = next(model.parameters()).device, _batch_size(split)
+    device, size = device_of(model), _batch_size(split)
     network = _fast(model) if len(split) > size else model  # a copy takes longer than one batch
     for indices in torch.arange(len(split)).split(size):
         x = to_unit(split.read(indices).images.to(device), levels)
@@ -150,5 +151,5 @@ def _fast(model: ResNet) -> nn.Module:
 
 
 def _batch_size(split: Split) -> int:
-    shape = split.read(torch.zeros(1, dtype=torch.int64)).images.shape
-    return max(1, min(_BATCH, _MOST_PIXELS // math.prod(shape[2:])))
+    pixels = math.prod(first_image(split).shape[2:])
+    return max(1, min(_BATCH, _MOST_PIXELS // pixels))

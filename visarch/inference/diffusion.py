@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from visarch.data import Batch, Split, to_unit
+from visarch.data.reading import Progress
 from visarch.data.splitting import spread
 from visarch.errors import UserError
 from visarch.evaluation.diffusion import DiffusionMeasurement, measure_diffusion
 from visarch.inference.noise import device_of, numbered_normal
 from visarch.inference.processes import Deal, alone
 from visarch.inference.recipe import Condition, Recipe, num_classes
+from visarch.inference.splits import first_image
 from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import diffuse, diffusion_loss, log_snr_and_rate, stratified_times
 from visarch.objectives.diffusion_bound import hybrid_loss
@@ -46,7 +48,6 @@ _BATCH, _MOST_NUMBERS = 100, 2**20
 
 Network = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 """(x, t, label, vector) to what is predicted: a denoiser, or a function of one."""
-Progress = Callable[[int, int], None]
 Seen = Callable[[Tensor], None]
 
 
@@ -312,7 +313,7 @@ def _batches(
     model: Denoiser, split: Split, levels: int | None, noise: StepNoise
 ) -> Iterator[tuple[Tensor, Condition, StepNoise]]:
     """Images of a split on the scale −1 … 1, what they are, and noise of their own."""
-    size = split.read(torch.zeros(1, dtype=torch.int64)).images.numel()
+    size = first_image(split).numel()
     batch_size = max(1, min(_BATCH, _MOST_NUMBERS // size))
     for number, indices in enumerate(torch.arange(len(split)).split(batch_size)):
         batch = split.read(indices).to(noise.device)
