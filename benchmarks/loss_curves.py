@@ -48,6 +48,7 @@ def candidates(data: Data) -> Iterator[Candidate]:
         batch_size=16,
         optimizer="adamw",
         learning_rate=1e-3,
+        weight_decay=0.05,
         crop=2,
         flip="yes",
         rotate=0.0,
@@ -102,7 +103,7 @@ def main() -> None:
             "ratios": ratios,
             "worst": worst,
         }
-    environment = describe_environment()
+    environment = describe_environment(torch.device("cpu"), 1)
     record = {
         "command": f"python benchmarks/loss_curves.py {Path(source).name} {steps}",
         "environment": {key: environment[key] for key in ENVIRONMENT if key in environment},

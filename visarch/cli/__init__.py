@@ -206,8 +206,11 @@ def _run(arguments: list[str]) -> int:
         return 0
     module, _, class_name = VERBS[name].target.partition(":")
     from visarch.cli.flags import parse
+    from visarch.performance.waiting import wait_briefly
     from visarch.terminal import speaking
 
+    if name != "bench":  # where peers are to be as their users find them
+        wait_briefly()
     prog = f"visarch {name.partition(' --')[0]}"
     verb, manner = parse(getattr(import_module(module), class_name), rest, prog)
     with speaking(manner):
