@@ -77,6 +77,21 @@ def open_run(config: TrainConfig, task: str) -> "RunFolder":
     return RunFolder(path)
 
 
+def check_outside(config: TrainConfig) -> None:
+    """That the run will not lie among its own images, where the next reading would find it.
+
+    Raises:
+        UserError: it would.
+    """
+    data, out = Path(config.data), Path(config.out or "runs")
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise UserError(
+            f"The run folder would lie in {out.resolve()}, inside --data {data}, and its pictures "
+            "would be taken for images of yours: give an --out elsewhere, or start from another "
+            "folder."
+        )
+
+
 class RunFolder:
     """A run folder that this process alone writes to, until `close`.
 
@@ -91,11 +106,10 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file; give a folder, or a name for a new one.")
-        ours = (path / CONFIG).exists() or (path / LOCK).exists()
-        if path.is_dir() and not ours and any(path.iterdir()):
+        if path.is_dir() and not _is_run(path):
             raise UserError(
                 f"--out {path} has other things in it and is not a run folder (it has no "
-                f"{CONFIG}); give an empty folder or a name for a new one."
+                f"{CONFIG} of visarch's); give an empty folder or a name for a new one."
             )
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -231,6 +245,14 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} should hold one setting per line, as `steps: 100`.")
     return content
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or nothing but what one that was killed at once leaves."""
+    if (path / CONFIG).exists():
+        return "task" in read_config(path)
+    begun = {LOCK, "samples", "checkpoints", f".{CONFIG}.partial"}
+    return {file.name for file in path.iterdir()} <= begun
 
 
 def _spelled(value: float) -> str:
