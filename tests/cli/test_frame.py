@@ -365,6 +365,32 @@ def test_a_current_folder_that_is_gone(tmp_path):
     assert "visarch: The current folder has been removed" in result.stderr
 
 
+def test_an_interrupt_during_an_import_is_not_swallowed(tmp_path):
+    (tmp_path / "slow.py").write_text("""
+import os, signal, weakref
+
+class Thing: pass
+
+def called_back(reference):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000): pass
+
+thing = Thing()
+reference = weakref.ref(thing, called_back)
+del thing
+print("went on", flush=True)
+""")
+    code = """
+from visarch import cli
+cli._run = lambda arguments: __import__("slow") and 0
+cli.main([])
+"""
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(cli.__file__).parents[2]}"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["describe", "vae"]], ids=" ".join)
 def test_a_reader_who_leaves_is_no_error(arguments):
     read_end, write_end = os.pipe()

@@ -232,7 +232,7 @@ def test_the_folder_of_another_program_is_left_alone(tmp_path, name):
 
 def test_a_run_that_was_killed_before_its_settings_is_taken_up(tmp_path):
     RunFolder(tmp_path).close()
-    (tmp_path / ".config.yaml.partial").touch()
+    (tmp_path / ".config.yaml.77.partial").touch()
     RunFolder(tmp_path).close()
 
 

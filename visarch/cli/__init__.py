@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, TextIO
 
+from visarch.cli.interrupt import EXIT_CODE, interruptible
 from visarch.errors import UserError, lacks_memory
 
 
@@ -146,7 +147,6 @@ VERBS = {
 }
 
 _EXIT_USAGE = 2
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         try:
-            return _run([argument for argument in arguments if argument != "--debug"])
+            with interruptible():
+                return _run([argument for argument in arguments if argument != "--debug"])
         finally:
             sys.stdout.flush()
     except SystemExit as stop:  # tyro has printed help, or a complaint
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code
     except KeyboardInterrupt:
         _complain("Interrupted.")
-        return _EXIT_INTERRUPTED
+        return EXIT_CODE
     except BrokenPipeError:  # the reader (`| head`) has left
         _give_up(sys.stdout)
         return _EXIT_BROKEN_PIPE

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from tyro.conf import Positional
 
 from visarch.errors import UserError
+from visarch.training.atomic import side_of
 
 if TYPE_CHECKING:
     from visarch.data import Split
@@ -113,7 +114,7 @@ class Export:
 def _ended_by_signals(folder: Path) -> Iterator[None]:
     """Ctrl-C or a polite kill removes what is being written and ends the process on the spot: an
     exception would have to find its way out of compiled code."""
-    side = folder.with_name(f".{folder.name}.partial")
+    side = side_of(folder)
     missing = [parent for parent in folder.parents if not parent.exists()]
 
     def end(number: int, frame: object) -> NoReturn:

@@ -251,8 +251,10 @@ def _is_run(path: Path) -> bool:
     """Whether a folder holds a run, or nothing but what one that was killed at once leaves."""
     if (path / CONFIG).exists():
         return "task" in read_config(path)
-    begun = {LOCK, "samples", "checkpoints", f".{CONFIG}.partial"}
-    return {file.name for file in path.iterdir()} <= begun
+    return all(
+        file.name in (LOCK, "samples", "checkpoints") or file.match(f".{CONFIG}*.partial")
+        for file in path.iterdir()
+    )
 
 
 def _spelled(value: float) -> str:
