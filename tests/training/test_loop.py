@@ -178,6 +178,18 @@ def test_a_finished_run_asked_for_again_does_nothing(tmp_path, capsys):
     assert modification_times(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize("lost", ["", "config.json", "model.safetensors", "task.json"])
+def test_a_model_that_was_removed_is_written_anew(tmp_path, straight, lost):
+    shutil.copytree(straight, tmp_path / "run")
+    gone = tmp_path / "run" / "model" / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    run(tmp_path / "run")
+    assert_same_files(tmp_path / "run", straight)
+    for name in ("config.json", "task.json"):
+        original = (straight / "model" / name).read_bytes()
+        assert (tmp_path / "run/model" / name).read_bytes() == original
+
+
 def modification_times(path):
     return {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.name != ".lock"}
 

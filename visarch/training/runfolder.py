@@ -29,6 +29,7 @@ from visarch.training.config import TrainConfig, to_yaml
 CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
 TASK = "task.json"
 """Beside a model's weights: its task, how its images were prepared, its classes."""
+MODEL, MODEL_FILES = "model", ("config.json", "model.safetensors", TASK)
 LOCK = ".lock"
 
 
@@ -139,7 +140,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        return self.path / "model"
+        return self.path / MODEL
 
     def close(self) -> None:
         """Let other commands have the folder."""

@@ -27,7 +27,7 @@ from visarch.training.resume import (
     last_checkpoint,
     settled_steps,
 )
-from visarch.training.runfolder import EVALUATION, RunFolder
+from visarch.training.runfolder import EVALUATION, MODEL, MODEL_FILES, RunFolder
 from visarch.training.stop import StopRequest
 from visarch.training.tracking import begin_tracking, track_pictures
 from visarch.training.trainer import Trainer
@@ -341,9 +341,11 @@ class Session:
             )
 
     def _finished(self) -> dict[str, Any] | None:
-        """What evaluation.json holds, if it is that of the finished run."""
+        """What evaluation.json holds, if it is that of the finished run and its model is there."""
         if self.trainer.num_steps != self.trainer.total_steps:
             return None
+        if not all((self.path / MODEL / name).is_file() for name in MODEL_FILES):
+            return None  # somebody has removed what the checkpoint still holds
         path = self.path / EVALUATION
         found = json.loads(path.read_text("utf-8")) if path.exists() else {}
         return found if found.get("step") == self.trainer.num_steps else None
