@@ -18,7 +18,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
@@ -31,6 +31,8 @@ TASK = "task.json"
 """Beside a model's weights: its task, how its images were prepared, its classes."""
 MODEL, MODEL_FILES = "model", ("config.json", "model.safetensors", TASK)
 LOCK = ".lock"
+
+T = TypeVar("T", list[Any], dict[str, Any])
 
 
 def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> Path:
@@ -156,11 +158,6 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> None:
         replace_text(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """What a JSON file of the run holds; None where there is none."""
-        path = self.path / name
-        return json.loads(path.read_text("utf-8")) if path.exists() else None
-
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """Add a row to metrics.csv, with new columns where it has new names.
 
@@ -225,6 +222,26 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         replace_text(self.path / METRICS, text.getvalue())
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """What a JSON file holds that a run writes anew; nothing where there is none.
+
+    Raises:
+        UserError: it is no JSON, or of another kind.
+    """
+    if not path.exists():
+        return kind()
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}): {_REMOVE}") from error
+    if not isinstance(content, kind):
+        raise UserError(f"{path} holds something else than a run writes there: {_REMOVE}")
+    return content
+
+
+_REMOVE = "remove it, and it is written anew."
 
 
 def read_config(path: Path) -> dict[str, Any]:
