@@ -245,3 +245,11 @@ def test_a_run_does_not_lie_among_its_images(tmp_path, monkeypatch, out):
         check_outside(TrainConfig(data=".", out=out))
     check_outside(TrainConfig(data=".", out="../photos-run"))
     check_outside(TrainConfig(data="digits"))
+
+
+@pytest.mark.parametrize("row", ["abc,3", ",3", "-1,3", "1.5,3"])
+def test_a_row_of_metrics_without_a_step_is_named(folder, row):
+    (folder.path / "metrics.csv").write_text(f"step,loss\n1,0.5\n{row}\n")
+    with pytest.raises(UserError, match=r"metrics\.csv has a row whose step is .*mend that row"):
+        folder.truncate_metrics(2)
+    assert (folder.path / "metrics.csv").read_text() == f"step,loss\n1,0.5\n{row}\n"

@@ -192,9 +192,18 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the rows after `step`: they are about to be written again."""
-        rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
+        rows = [row for row in self.read_metrics() if self._step_of(row) <= step]
         self._rewrite(rows)
-        self._last_step = int(rows[-1]["step"]) if rows else None
+        self._last_step = self._step_of(rows[-1]) if rows else None
+
+    def _step_of(self, row: Mapping[str, str]) -> int:
+        step = row.get("step", "")
+        if not step.isdecimal():
+            raise UserError(
+                f"{self.path / METRICS} has a row whose step is {step!r}, where a whole number "
+                "belongs: mend that row, or take it out."
+            )
+        return int(step)
 
     def save_model(self, model: Any, facts: Mapping[str, Any]) -> None:
         """Write into model/ what `model.save_pretrained` writes, the weights last, and what one
