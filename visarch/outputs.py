@@ -39,8 +39,8 @@ def place_in(
     suffixes. `beside` are the suffixes of what is written beside it; "" is a folder.
 
     Raises:
-        UserError: `out` is, or is called like, another kind of file; or what would be written there
-            exists, which may be somebody's only copy.
+        UserError: `out` is, or is called like, another kind of file; or something is there that may
+            be somebody's only copy: anything but a picture that was written here before.
     """
     if out is not None and not out.is_dir() and (out.suffix or out.exists()):
         if out.suffix.lower() not in suffixes:
@@ -51,7 +51,7 @@ def place_in(
         path = out
     else:
         path = (out or folder) / f"{_slug(name)}{suffixes[0]}"
-    if out is not None:
+    if out is not None and not _is_picture_of_ours(path):
         refuse_existing(path, *map(path.with_suffix, beside))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -68,6 +68,15 @@ def refuse_existing(*paths: Path) -> None:
             raise UserError(
                 f"{path} exists already, and is not overwritten: give another name, or remove it."
             )
+
+
+def _is_picture_of_ours(path: Path) -> bool:
+    """Whether `save_picture` has written this."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get("Software", "")).startswith("visarch ")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def save_picture(path: Path, picture: Image.Image, facts: Mapping[str, str]) -> None:
