@@ -15,6 +15,7 @@ from visarch.inference.classifier import embed, logits
 from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
 from visarch.run import Progress
+from visarch.web import machine
 from visarch.web.overlay import over
 from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
 from visarch.web.shelf import ShownClassifier
@@ -72,6 +73,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
         own = shown[name]
 
         def tell(done: int, total: int) -> None:
+            machine.go_on()
             progress((done, total), desc="Reading the training images, this once")
 
         return neighbors(own, read_upload(file, own.run)[0], tell)

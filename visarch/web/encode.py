@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split
+from visarch.errors import UserError
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
 from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
@@ -67,7 +68,9 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         originals, reconstructions = map(_enlarged, both)
         return beside(originals, reconstructions), noted, *_placed(own, split)
 
-    def move(name: str, z: Tensor, *values: float) -> Image:
+    def move(name: str, z: Tensor | None, *values: float) -> Image:
+        if z is None:
+            raise UserError("The page no longer knows what was here: open it anew.")
         own = shown[name]
         moved = z.clone()  # the image stays where it is
         for dimension, value in zip(own.order, values, strict=False):

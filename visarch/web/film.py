@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TypeVar
 
+from visarch.web import machine
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -19,8 +21,9 @@ class _LeftError(Exception):
 def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
     """Yield what ``work`` tells as soon as it tells it, and return what it returns.
 
-    It works in a thread of its own, which ends the next time that it tells something after the
-    generator was closed. What it raises is raised here.
+    It works in a thread of its own, once the machine is free, which ends the next time that it
+    tells something after the generator was closed; nobody waits for that, since closing is done by
+    the thread that serves everyone. What it raises is raised here.
     """
     told: queue.SimpleQueue[T | Future[R]] = queue.SimpleQueue()
     left = threading.Event()
@@ -28,22 +31,22 @@ def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
     def tell(value: T) -> None:
         if left.is_set():
             raise _LeftError
+        machine.go_on()
         told.put(value)
 
     def run() -> None:
         end: Future[R] = Future()
-        try:
-            end.set_result(work(tell))
-        except BaseException as error:
-            end.set_exception(error)
+        with machine.busy:
+            try:
+                end.set_result(work(tell))
+            except BaseException as error:
+                end.set_exception(error)
         told.put(end)
 
-    thread = threading.Thread(target=run, name="film", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="film", daemon=True).start()
     try:
         while not isinstance(value := told.get(), Future):
             yield value
         return value.result()
     finally:
         left.set()
-        thread.join()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from visarch.web.classify import classify_tab
@@ -13,6 +15,10 @@ from visarch.web.shelf import Shelf
 TITLE = "visarch"
 _QUEUE = 32
 """Questions that may wait; whoever asks one more is told to come again."""
+_SESSIONS = 256
+"""Visitors of whom is remembered what they have before them."""
+_UNHEARD = 256
+"""Messages, at most, that wait for visitors who do not listen."""
 _CLEANED_EVERY, _KEPT = 600, 3600
 """Seconds: between two cleanings, and how long pictures and uploads are kept."""
 
@@ -47,11 +53,37 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(shelf: Shelf) -> gr.Blocks:
+class Page(gr.Blocks):
+    """A page that reads a question before it computes: a value that does not belong there is
+    told to whoever sent it, and is no error of the page."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> list[Any]:
+        try:
+            values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error as error:
+            raise gr.Error(error.message, print_exception=False) from error
+        except Exception as error:
+            raise gr.Error("This question has a wrong value.", print_exception=False) from error
+        for block, value in zip(block_fn.inputs, values, strict=True):
+            if isinstance(block, (gr.Dropdown, gr.Radio)) and not isinstance(value, str):
+                said = f"{block.label}: choose one of those that are there."
+                raise gr.Error(said, print_exception=False)
+        return values
+
+    def forget_unheard(self) -> None:
+        """Drop what waits for visitors who have gone, or never listened, where it is too much."""
+        waiting = list(self._queue.pending_messages_per_session.values())
+        while sum(messages.qsize() for messages in waiting) > _UNHEARD:
+            fullest = max(waiting, key=lambda messages: messages.qsize())
+            while not fullest.empty():
+                fullest.get_nowait()
+
+
+def build(shelf: Shelf) -> Page:
     """The page of these runs."""
-    with gr.Blocks(
-        analytics_enabled=False, title=TITLE, delete_cache=(_CLEANED_EVERY, _KEPT)
-    ) as page:
+    with Page(analytics_enabled=False, title=TITLE, delete_cache=(_CLEANED_EVERY, _KEPT)) as page:
         gr.Markdown(f"# {TITLE}\n\n{_listed(shelf)}")
         with gr.Tabs():
             if shelf.classifiers:
@@ -65,6 +97,7 @@ def build(shelf: Shelf) -> gr.Blocks:
                     generate_tab(shelf.denoisers)
             with gr.Tab("Look inside"):
                 inside_tab(shelf.all)
+    page.state_session_capacity = _SESSIONS
     page.queue(max_size=_QUEUE, default_concurrency_limit=1)
     return page
 

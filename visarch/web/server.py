@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -25,6 +26,7 @@ def own_folder() -> Iterator[Path]:
         environment = {
             "GRADIO_TEMP_DIR": str(folder),
             "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_ANALYTICS_MAX_EVENTS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "MPLCONFIGDIR": str(folder),
         }
@@ -78,7 +80,9 @@ def serve(
         import uvicorn
         from fastapi import FastAPI
 
+        from visarch.web.folder import clear
         from visarch.web.guard import Guard, loopback_names
+        from visarch.web.machine import close
         from visarch.web.page import CSS, build, theme
         from visarch.web.shelf import Shelf
         from visarch.web.uploads import MOST_BYTES
@@ -100,13 +104,26 @@ def serve(
             theme=theme(),
             css=CSS,
         )
-        guarded = Guard(app, folder, loopback_names(host), MOST_BYTES)
+
+        async def make_room() -> None:
+            page.forget_unheard()
+            await asyncio.to_thread(clear, folder)
+
+        guarded = Guard(
+            app,
+            folder,
+            loopback_names(host),
+            MOST_BYTES,
+            [number for number, function in page.fns.items() if function.fn],
+            make_room,
+        )
         config = uvicorn.Config(
             guarded, log_level="warning", timeout_graceful_shutdown=_GRACE, ws="none"
         )
         ready(_address(host, bound.getsockname()[1]))
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[bound])
+        close()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ def read_upload(file: str | None, run: Run) -> tuple[Split, str]:
     """
     if file is None:
         raise UserError("There is no image yet: drop one, paste one, or take a held-out one.")
+    if not os.path.isfile(file):
+        raise UserError("The image is kept no longer: put it there again.")
     try:
         height, width = read_size(Path(file))
         if height * width > MOST_PIXELS:
