@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from .corpus import state
-from .deeds import deeds
-from .load import Record, answers, end, load, rest
-from .served import served, traps
+from .page.deeds import deeds
+from .page.load import Record, answers, end, load, rest
+from .page.served import served
+from .page.traps import traps
 
 
 @pytest.mark.skipif(

@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hostile.commands import inside, make_runs
 from hostile.corpus import state
-from hostile.load import Record, answers, end, load, rest
-from hostile.served import can_trace, served, traps
+from hostile.page.load import Record, answers, end, load, rest
+from hostile.page.served import can_trace, served
+from hostile.page.traps import traps
 
 
 def main(minutes: float = 5, clients: int = 20, seed: int = 0) -> int:

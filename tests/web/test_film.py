@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_one_thing_at_a_time_is_computed():
 
 def test_it_ends_with_the_page(monkeypatch: pytest.MonkeyPatch):
     """And ending waits for it."""
-    monkeypatch.setattr(machine, "busy", threading.Lock())
+    monkeypatch.setattr(machine, "_worker", ThreadPoolExecutor(1))
     monkeypatch.setattr(machine, "_closing", threading.Event())
 
     def work(tell: Callable[[int], None]) -> None:

@@ -21,9 +21,9 @@ class _LeftError(Exception):
 def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
     """Yield what ``work`` tells as soon as it tells it, and return what it returns.
 
-    It works in a thread of its own, once the machine is free, which ends the next time that it
-    tells something after the generator was closed; nobody waits for that, since closing is done by
-    the thread that serves everyone. What it raises is raised here.
+    It works once the machine is free, and ends the next time that it tells something after the
+    generator was closed. Closing does not wait for that: it is done by the thread that serves
+    everyone. What is raised there is raised here.
     """
     told: queue.SimpleQueue[T | Future[R]] = queue.SimpleQueue()
     left = threading.Event()
@@ -34,16 +34,7 @@ def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
         machine.go_on()
         told.put(value)
 
-    def run() -> None:
-        end: Future[R] = Future()
-        with machine.busy:
-            try:
-                end.set_result(work(tell))
-            except BaseException as error:
-                end.set_exception(error)
-        told.put(end)
-
-    threading.Thread(target=run, name="film", daemon=True).start()
+    machine.submit(work, tell).add_done_callback(told.put)
     try:
         while not isinstance(value := told.get(), Future):
             yield value

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-MOST_BYTES, MOST_FILES = 512 * 2**20, 2000
+MOST_BYTES, MOST_FILES = 2**30, 2000
 _YOUNG = 60
 """Seconds: a folder that is empty may be about to be filled."""
 

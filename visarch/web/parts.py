@@ -40,7 +40,7 @@ def on(
 def politely(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which says what cannot be done as a message on the page.
 
-    It has the machine for itself; a generator's work has it by itself (`visarch.web.film`).
+    It is computed by the machine; of a generator, its work is (`visarch.web.film`).
     """
     if inspect.isgeneratorfunction(function):
 
@@ -56,8 +56,7 @@ def politely(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def answer(*arguments: Any) -> Any:
         try:
-            with machine.busy:
-                return function(*arguments)
+            return machine.submit(function, *arguments).result()
         except Exception as error:
             raise _declined(error) from error
 

@@ -6,13 +6,17 @@ import http.client
 import json
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
 PATIENCE = 120
 """Seconds until a page that says nothing is called dead."""
 
+LIKELIEST = "the likeliest class"
+RANGES = ("bytes=0-1,2-3", "bytes=5-1", "bytes=-", "bytes=0-" + "9" * 500, "bytes=" + "0-," * 2000)
+"""Parts of a file that nobody should ask for."""
 Answer = dict[str, Any]
 
 
@@ -135,7 +139,19 @@ class Visitor:
         host, port = self.host.rsplit(":", 1)
         return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
+    def refusal(self, function: str, *data: Any) -> str | None:
+        """Why the page does not answer; nothing where it does."""
+        try:
+            self.ask(function, *data)
+        except Declined as why:
+            return str(why)
+        return None
+
 
 def image_at(path: str) -> Answer:
     """What names an uploaded file in a question."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+Deed = Callable[[Visitor, Random], str]
+"""What someone does to a page; returns what came of it."""

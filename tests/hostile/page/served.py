@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import http.server
 import os
 import re
 import shutil
@@ -15,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .deeds import Traps
 from .visitor import PATIENCE
 
 _CALLS = "open,openat,creat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat"
@@ -90,22 +87,24 @@ class Served:
         own = str((self.folder / "tmp").resolve())
         readable = [own, *map(str, allowed), *_PYTHON, *_SYSTEM]
         looked_at, found = 0, []
-        for line in trace.read_bytes()[self.began :].decode("utf-8", "replace").splitlines():
-            path = _path(line)
-            if path is None or "= -1 " in line or _FONTS.search(line):  # -1: it has failed
-                continue
-            looked_at += 1
-            changes = "open" not in line.split("(")[0] or _CHANGING.search(line)
-            if changes and path == "/dev/null":
-                continue
-            places = [own] if changes else readable
-            if not any(path == place or path.startswith(f"{place}/") for place in places):
-                found.append(line)
+        with trace.open(errors="replace") as lines:
+            lines.seek(self.began)
+            for line in lines:
+                path = _path(line)
+                if path is None or "= -1 " in line or _FONTS.search(line):  # -1: it has failed
+                    continue
+                looked_at += 1
+                changes = "open" not in line.split("(")[0] or _CHANGING.search(line)
+                if changes and path == "/dev/null":
+                    continue
+                places = [own] if changes else readable
+                if not any(path == place or path.startswith(f"{place}/") for place in places):
+                    found.append(line)
         return looked_at, found
 
 
 _PYTHON = [str(Path(name).resolve()) for name in {*sys.path, sys.prefix, sys.base_prefix} if name]
-_PYTHON += [sys.prefix, str(Path(__file__).parents[2])]
+_PYTHON += [sys.prefix, str(Path(__file__).parents[3])]
 _SYSTEM = ["/proc", "/sys", "/dev", "/usr", "/lib", "/lib64", "/etc", "/var/cache/fontconfig"]
 _FONTS = re.compile(r'execve\("[^"]*/fc-list"')  # by which Matplotlib finds some
 
@@ -127,7 +126,7 @@ def served(folder: Path, *sources: Path, traced: bool = False) -> Iterator[Serve
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-m", "visarch", "web", *map(str, sources), "--port", "0"]
@@ -154,35 +153,6 @@ def served(folder: Path, *sources: Path, traced: bool = False) -> Iterator[Serve
             yield page
         finally:
             process.kill()
-
-
-@contextlib.contextmanager
-def traps(folder: Path) -> Iterator[tuple[Traps, list[str]]]:
-    """A file with a secret, and a server that the page must not ask; and what it was asked."""
-    secret = hashlib.sha256(os.urandom(16)).hexdigest().encode()
-    canary = folder / "canary.txt"
-    canary.write_bytes(secret)
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(secret)
-
-        do_HEAD = do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield Traps(str(canary), secret, server.server_port), asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def can_trace() -> bool:

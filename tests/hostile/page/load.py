@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .deeds import LIKELIEST, WANTED, Deed, Traps, deeds, encoded, wish
+from .deeds import WANTED, deeds
+from .images import encoded
 from .served import Served, ended, size
-from .visitor import Busy, Declined, Visitor, image_at
+from .traps import Traps
+from .use import wish
+from .visitor import LIKELIEST, Busy, Declined, Deed, Visitor, image_at
 
 QUEUE_FULL = "queue full"
 _TRIES = 20
