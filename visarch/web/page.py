@@ -45,6 +45,18 @@ footer { display: none !important; }
 }
 """
 
+PASTE = """() => document.addEventListener("paste", event => {
+    const image = [...event.clipboardData.files].find(file => file.type.startsWith("image/"));
+    const places = [...document.querySelectorAll('[role="tabpanel"] input[type="file"]')];
+    const place = places.find(place => place.closest('[role="tabpanel"]').offsetParent);
+    if (!image || !place) return;
+    const files = new DataTransfer();
+    files.items.add(image);
+    place.files = files.files;
+    place.dispatchEvent(new Event("change", {bubbles: true}));
+})"""
+"""Ctrl-V: what is pasted goes where the first image is still missing."""
+
 
 def theme() -> gr.themes.Base:
     """Calm colors, and the fonts that are there: none is fetched."""

@@ -83,7 +83,7 @@ def serve(
         from visarch.web.folder import clear
         from visarch.web.guard import Guard, loopback_names
         from visarch.web.machine import close
-        from visarch.web.page import CSS, build, theme
+        from visarch.web.page import CSS, PASTE, build, theme
         from visarch.web.shelf import Shelf
         from visarch.web.uploads import MOST_BYTES
 
@@ -103,6 +103,7 @@ def serve(
             pwa=False,
             theme=theme(),
             css=CSS,
+            js=PASTE,
         )
 
         async def make_room() -> None:

@@ -44,7 +44,7 @@ class Record:
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.wrong: list[str] = []
         self.facts: dict[str, Any] = {}
-        self.longest_queue = 0
+        self.requests = self.longest_queue = 0
         self._lock = threading.Lock()
 
     def note(self, deed: str, outcome: str) -> None:
@@ -61,7 +61,7 @@ class Record:
         return sum(counter.total() for counter in self.outcomes.values())
 
     def __str__(self) -> str:
-        lines = [f"{self.count} deeds:"]
+        lines = [f"{self.requests} requests in {self.count} deeds:"]
         for deed, counter in sorted(self.outcomes.items()):
             told = ", ".join(f"{outcome} {count}" for outcome, count in counter.most_common())
             lines.append(f"{counter.total():6} {deed}: {told}")
@@ -137,6 +137,7 @@ def load(
             record.complain(f"{name}: {error!r}")
             return type(error).__name__
         finally:
+            record.requests += visitor.requests
             record.longest_queue = max(record.longest_queue, visitor.longest_queue)
             for said in visitor.heard:
                 if laid.secret in said or b"Traceback" in said:

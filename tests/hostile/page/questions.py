@@ -108,14 +108,16 @@ def unknown_stream(visitor: Visitor, random: Random) -> str:
 
 
 def flood(visitor: Visitor, random: Random) -> str:
-    """More questions at once than may wait; whoever is too many is told so."""
+    """More questions at once than may wait; whoever is too many is told so. Then leave."""
     statuses = []
     for _ in range(60):
-        status, text = visitor.join("drawn_1", wish(random, 3))
+        status, text = visitor.join("drawn_1", wish(random, 30))
         statuses.append(status)
         if status != 200:
             assert status == 503, (status, text)
             assert b"Queue is full" in text, text
+    if 200 in statuses:
+        next(visitor.listen())
     assert 503 in statuses, "60 questions at once were all taken"
     return "told so"
 

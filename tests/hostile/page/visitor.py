@@ -39,9 +39,9 @@ class Visitor:
         self.host = urlsplit(address).netloc
         self.session = uuid.uuid4().hex
         self.heard: list[bytes] = []
+        self.requests = 0
         self.longest_queue = 0
         self.functions: dict[str, int] = {}
-        self.sizes: dict[str, int] = {}
 
     def look(self) -> None:
         """Open the page, and see what can be asked."""
@@ -54,6 +54,7 @@ class Visitor:
         self, method: str, path: str, body: bytes | Iterator[bytes] = b"", **headers: str
     ) -> tuple[int, bytes]:
         """Status and body, whatever the path looks like: nothing is tidied up on the way."""
+        self.requests += 1
         connection = http.client.HTTPConnection(self.host, timeout=PATIENCE)
         try:
             connection.putrequest(method, path, skip_host="Host" in headers)
@@ -119,6 +120,7 @@ class Visitor:
 
     def listen(self) -> Iterator[Answer]:
         """The messages of this session, to the last one."""
+        self.requests += 1
         connection = http.client.HTTPConnection(self.host, timeout=PATIENCE)
         try:
             connection.request("GET", f"/gradio_api/queue/data?session_hash={self.session}")
@@ -136,6 +138,7 @@ class Visitor:
 
     def connect(self) -> socket.socket:
         """A bare connection."""
+        self.requests += 1
         host, port = self.host.rsplit(":", 1)
         return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
