@@ -80,6 +80,7 @@ def serve(
         import uvicorn
         from fastapi import FastAPI
 
+        from visarch.web.connection import BACKLOG, Connection
         from visarch.web.folder import clear
         from visarch.web.guard import Guard, loopback_names
         from visarch.web.machine import close
@@ -119,7 +120,12 @@ def serve(
             make_room,
         )
         config = uvicorn.Config(
-            guarded, log_level="warning", timeout_graceful_shutdown=_GRACE, ws="none"
+            guarded,
+            http=Connection,
+            backlog=BACKLOG,
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE,
+            ws="none",
         )
         ready(_address(host, bound.getsockname()[1]))
         with contextlib.suppress(KeyboardInterrupt):

@@ -111,3 +111,11 @@ def babble(visitor: Visitor, random: Random) -> str:
     visitor.heard.append(said[:10_000])
     assert not said or said.startswith(b"HTTP/1.1 4") or said.startswith(b"HTTP/1.1 200"), said[:99]
     return said[9:12].decode() or "connection closed"
+
+
+def crowd(visitor: Visitor, count: int) -> None:
+    """Come in hundreds, and say nothing."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            with contextlib.suppress(OSError):  # it is full
+                stack.enter_context(visitor.connect()).sendall(b"GET / HTTP/1.1\r\nHost: loc")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .connections import crowd
 from .deeds import WANTED, deeds
 from .images import encoded
 from .served import Served, ended, size
@@ -27,6 +28,8 @@ _TRIES = 20
 """Of whoever is told that the queue is full."""
 GROWTH = 1.1
 """By which memory may grow from the second quarter of the load to its last."""
+_CROWD = 500
+"""Connections at once."""
 _ENOUGH = 240
 """Looks at the memory: two minutes of them say whether it grows, fewer do not."""
 MOST_MEMORY = 1500
@@ -151,7 +154,8 @@ def load(
 
 
 def rest(page: Served, record: Record, right: tuple[Any, ...]) -> None:
-    """Once all have gone, it answers as before."""
+    """Once all have gone, and a crowd that says nothing too, it answers as before."""
+    crowd(Visitor(page.address), _CROWD)
     began = time.monotonic()
     if answers(page.address) != right:
         record.complain("after the load it answers otherwise than before")
