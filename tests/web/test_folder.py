@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
-from visarch.web.folder import clear
+from visarch.web.folder import KEPT, clear
 
 
 def fill(folder: Path) -> None:
@@ -14,7 +15,8 @@ def fill(folder: Path) -> None:
         path = folder / f"f{number}" / f"{number}.png"
         path.parent.mkdir()
         path.write_bytes(bytes(100))
-        os.utime(path, (1000 + number, 1000 + number))
+        changed = time.time() - 100 + number
+        os.utime(path, (changed, changed))
 
 
 def left(folder: Path) -> list[str]:
@@ -33,6 +35,24 @@ def test_the_oldest_go_first(tmp_path: Path):
     assert left(tmp_path) == ["7", "8", "9"]
     clear(tmp_path, 1000, 2)
     assert left(tmp_path) == ["8", "9"]
+
+
+def test_what_has_been_kept_long_enough_goes(tmp_path: Path):
+    fill(tmp_path)
+    for number in (2, 5):
+        os.utime(tmp_path / f"f{number}" / f"{number}.png", (0, time.time() - KEPT - 1))
+    clear(tmp_path)
+    assert left(tmp_path) == ["0", "1", "3", "4", "6", "7", "8", "9"]
+
+
+def test_what_pytorch_keeps_there_stays(tmp_path: Path):
+    kept = tmp_path / "torchinductor_me" / "empty"
+    kept.mkdir(parents=True)
+    (kept.parent / "kernel.so").write_bytes(bytes(100))
+    for path in (kept, kept.parent):
+        os.utime(path, (1000, 1000))
+    clear(tmp_path, 0, 0)
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["empty", "kernel.so"]
 
 
 def test_folders_that_have_long_been_empty_go_too(tmp_path: Path):

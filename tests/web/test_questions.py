@@ -78,14 +78,29 @@ def test_a_lack_of_memory_is_told_of_and_an_error_is_left_as_it_is():
 
 
 def test_what_nobody_hears_is_forgotten(page: Page):
+    """Who has not listened is told so, and everybody else hears everything."""
     waiting = page._queue.pending_messages_per_session
     for name, count in (("listens", 3), ("has gone", 200), ("never listened", 300)):
         waiting[name] = asyncio.Queue()
         for number in range(count):
             waiting[name].put_nowait(number)
-    page.forget_unheard()
-    assert {name: messages.qsize() for name, messages in waiting.items()} == {
-        "listens": 3,
-        "has gone": 200,
-        "never listened": 0,
-    }
+    page.forget()
+    sizes = {name: messages.qsize() for name, messages in waiting.items()}
+    assert sizes == {"listens": 3, "has gone": 200, "never listened": 1}
+    assert "not listened" in waiting["never listened"].get_nowait().message
+
+
+def test_however_many_do_not_listen(page: Page):
+    waiting = page._queue.pending_messages_per_session
+    for number in range(1000):
+        waiting[str(number)] = asyncio.Queue()
+        for _ in range(2):
+            waiting[str(number)].put_nowait(number)
+    page.forget()
+    assert sum(messages.qsize() for messages in waiting.values()) < 1300
+
+
+def test_files_are_not_counted_for_ever(page: Page):
+    page.fns[0].inputs[0].temp_files.add("a.png")
+    page.forget()
+    assert not any(page.temp_file_sets)

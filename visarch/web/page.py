@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.server_messages import UnexpectedErrorMessage
 
 from visarch.web.classify import classify_tab
 from visarch.web.encode import encode_tab
@@ -19,8 +20,6 @@ _SESSIONS = 256
 """Visitors of whom is remembered what they have before them."""
 _UNHEARD = 256
 """Messages, at most, that wait for visitors who do not listen."""
-_CLEANED_EVERY, _KEPT = 600, 3600
-"""Seconds: between two cleanings, and how long pictures and uploads are kept."""
 
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -84,18 +83,22 @@ class Page(gr.Blocks):
                 raise gr.Error(said, print_exception=False)
         return values
 
-    def forget_unheard(self) -> None:
-        """Drop what waits for visitors who have gone, or never listened, where it is too much."""
+    def forget(self) -> None:
+        """Drop what waits for visitors who do not listen, where it is too much, and tell them so
+        should they come back; and the list of files that there have been, which only grows."""
+        for files in self.temp_file_sets:
+            files.clear()
         waiting = list(self._queue.pending_messages_per_session.values())
-        while sum(messages.qsize() for messages in waiting) > _UNHEARD:
+        while sum(max(0, messages.qsize() - 1) for messages in waiting) > _UNHEARD:
             fullest = max(waiting, key=lambda messages: messages.qsize())
             while not fullest.empty():
                 fullest.get_nowait()
+            fullest.put_nowait(UnexpectedErrorMessage(message="You have not listened: ask again."))
 
 
 def build(shelf: Shelf) -> Page:
     """The page of these runs."""
-    with Page(analytics_enabled=False, title=TITLE, delete_cache=(_CLEANED_EVERY, _KEPT)) as page:
+    with Page(analytics_enabled=False, title=TITLE) as page:
         gr.Markdown(f"# {TITLE}\n\n{_listed(shelf)}")
         with gr.Tabs():
             if shelf.classifiers:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from visarch.errors import UserError
 
 _GRACE = 2
 """Seconds that those who are looking get when the server ends."""
+_CLEARED_EVERY = 1
+"""Seconds, at least, between two looks at the temporary files."""
 
 
 @contextlib.contextmanager
@@ -107,9 +110,14 @@ def serve(
             js=PASTE,
         )
 
+        cleared = 0.0
+
         async def make_room() -> None:
-            page.forget_unheard()
-            await asyncio.to_thread(clear, folder)
+            nonlocal cleared
+            page.forget()
+            if time.monotonic() > cleared + _CLEARED_EVERY:
+                cleared = time.monotonic()
+                await asyncio.to_thread(clear, folder)
 
         guarded = Guard(
             app,
