@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,12 +73,12 @@ def test_a_scheduler_has_the_schedule_that_the_network_was_trained_with():
     torch.testing.assert_close(scheduler.alphas_cumprod, expected, rtol=1e-4, atol=1e-6)
 
 
-def kept(model: Denoiser, shape: tuple[int, ...], folder: Path) -> str:
+def kept(model: Denoiser, shape: tuple[int, ...], folder: Path, **changes: Any) -> str:
     model.save_pretrained(folder)
     facts = {
         "task": "diffusion",
         "preparation": Preparation(shape, 256).to_dict(),
-        "settings": recipe().to_dict(),
+        "settings": recipe(**changes).to_dict(),
     }
     (folder / "task.json").write_text(json.dumps(facts))
     return str(folder)
@@ -92,8 +93,26 @@ def test_a_pipeline_of_a_model_folder(tmp_path: Path):
     assert images[0].tobytes() == images[1].tobytes() != images[2].tobytes()
 
 
+@torch.no_grad()
+def test_a_pipeline_that_was_saved_draws_the_same_images(tmp_path: Path):
+    from diffusers import DDPMPipeline
+
+    pipeline = adapters.pipeline(kept(denoiser(SHAPE), SHAPE, tmp_path / "model"))
+    pipeline.save_pretrained(tmp_path / "saved")
+    drawn = []
+    for one in (pipeline, DDPMPipeline.from_pretrained(tmp_path / "saved")):
+        one.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(0)
+        drawn.append(one(num_inference_steps=3, generator=generator).images[0].tobytes())
+    assert drawn[0] == drawn[1]
+
+
 def test_what_pipelines_cannot_have(tmp_path: Path):
     signals, vectors = denoiser((2, 16)), denoiser(SHAPE, vector_dim=2)
+    with pytest.raises(UserError, match="--label-dropout 0, so that it always takes a label"):
+        adapters.pipeline(kept(denoiser(SHAPE), SHAPE, tmp_path / "c", label_dropout=0.0))
+    unconditional = denoiser(SHAPE, num_classes=None)
+    assert adapters.pipeline(kept(unconditional, SHAPE, tmp_path / "d", label_dropout=0.0))
     with pytest.raises(UserError, match="1-d data"):
         adapters.pipeline(kept(signals, (2, 16), tmp_path / "a"))
     with pytest.raises(UserError, match="context vectors"):

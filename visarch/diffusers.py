@@ -7,13 +7,15 @@ diffusers counts T steps 0 … T − 1 where we have times: step i is t = i/T. I
 β of each step, which here are made of the run's own schedule.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from visarch.errors import UserError
-from visarch.inference.recipe import Recipe, recipe_of
+from visarch.inference.recipe import Recipe, num_classes, recipe_of
+from visarch.models.config import UNetConfig
 from visarch.models.unet import Denoiser
 from visarch.run import load_run
 
@@ -36,15 +38,24 @@ class DiffusersUNet(ModelMixin, ConfigMixin):
     Args:
         sample_size: height and width of its images.
         in_channels: of its images; the output has as many, a learned variance is left out.
+        settings: of the denoiser, as its ``config.json`` tells them.
         num_steps: T.
     """
 
     @register_to_config
     def __init__(
-        self, sample_size: tuple[int, int], in_channels: int, num_steps: int = NUM_STEPS
+        self,
+        sample_size: tuple[int, int],
+        in_channels: int,
+        settings: Mapping[str, Any],
+        num_steps: int = NUM_STEPS,
     ) -> None:
         super().__init__()
-        self.denoiser: nn.Module = nn.Identity()  # the adapter has no sizes of its own
+        self.denoiser = Denoiser(
+            UNetConfig(**settings["unet"]),
+            num_classes=settings["num_classes"],
+            vector_dim=settings["vector_dim"],
+        )
 
     @classmethod
     def around(
@@ -61,9 +72,13 @@ class DiffusersUNet(ModelMixin, ConfigMixin):
                 f"{'context vectors' if model.config.ndim == 2 else f'{model.config.ndim}-d data'}:"
                 " diffusers' pipelines have images, and classes at most"
             )
-        adapter = cls(
-            sample_size=sample_size, in_channels=model.config.in_channels, num_steps=num_steps
-        )
+        with torch.device("meta"):  # a network that the model takes the place of
+            adapter = cls(
+                sample_size=sample_size,
+                in_channels=model.config.in_channels,
+                settings=model.settings(),
+                num_steps=num_steps,
+            )
         adapter.denoiser = model
         return adapter.eval()
 
@@ -102,12 +117,20 @@ def pipeline(source: str, device: str = "cpu") -> Any:
     """A DDPMPipeline of a diffusion run, a model folder of one, or a hub id.
 
     Raises:
-        UserError: there is no diffusion model; or none of images, or one that takes vectors.
+        UserError: there is no diffusion model; or none of images, or one that must be told what a
+            pipeline does not tell: a vector, or a class always.
     """
     run = load_run(source, device).of(Denoiser)
+    recipe = recipe_of(run)
+    if num_classes(run.model) and recipe.label_dropout == 0:
+        raise UserError(
+            f"{source} was trained with --label-dropout 0, so that it always takes a label, and a "
+            "DDPMPipeline tells none: draw with `visarch sample`, or give class_labels to "
+            "DiffusersUNet.around(model, sample_size)."
+        )
     sides = run.preparation.shape[1:]
     try:
         unet = DiffusersUNet.around(run.model, sides)
     except ValueError as error:
         raise UserError(f"{source}: {error}.") from error
-    return DDPMPipeline(unet=unet, scheduler=scheduler(recipe_of(run)))
+    return DDPMPipeline(unet=unet, scheduler=scheduler(recipe))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -14,6 +14,7 @@ from visarch.data import Data, Preparation, Split, load_images, open_data
 from visarch.data.opening import KINDS
 from visarch.data.picture import SUFFIXES
 from visarch.data.preparation import times
+from visarch.data.reading import Progress
 from visarch.device import find_device
 from visarch.errors import UserError
 from visarch.hub import load, load_beside
@@ -34,7 +35,6 @@ TASKS: Mapping[type[nn.Module], str] = {
 }
 """What a model of each kind was trained for."""
 
-Progress = Callable[[int, int], None]
 M = TypeVar("M", bound=nn.Module)
 N = TypeVar("N", bound=nn.Module)
 

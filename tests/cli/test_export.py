@@ -144,7 +144,7 @@ def test_a_decoder_draws_the_samples_of_sample(digits, visarch, tmp_path: Path):
 def test_a_sampler_draws_the_samples_of_sample(painter, visarch, tmp_path: Path):
     visarch(f"export {painter.path} --out {tmp_path} --steps 3 --guidance 2 --quiet")
     run = load_run(str(painter.path))
-    recipe = replace(recipe_of(run), steps=3, guidance=2.0)
+    recipe = replace(recipe_of(run), steps=3, guidance=2.0, precision="fp32")
     noise = numbered_normal("sample", 8, range(3), run.preparation.shape)
     condition = recipe.usual(run.model, range(3))
     session = InferenceSession(tmp_path / "sampler.onnx")

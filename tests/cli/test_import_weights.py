@@ -77,13 +77,21 @@ def test_a_unet_of_labml(visarch, tmp_path: Path):
     torch.testing.assert_close(model(x, steps / 1000), theirs(x, steps), rtol=1e-5, atol=1e-5)
 
 
+def test_an_empty_folder_that_one_stands_in_is_filled(peer, visarch, tmp_path: Path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    visarch(f"import {tmp_path}/weights.safetensors --from timm --out .")
+    assert "# here\n" in Path("README.md").read_text("utf-8")
+    assert package.load(tmp_path / "here").config.num_classes == 3
+
+
 def test_what_is_refused_leaves_nothing(peer, refused, tmp_path: Path):
     file, out = f"{tmp_path}/weights.safetensors", tmp_path / "m"
     assert "image_proj.weight" in refused(f"import {file} --from labml --out {out}")
     assert "no U-Net of lucidrains" in refused(f"import {file} --from lucidrains --out {out}")
     assert "There is no file" in refused(f"import {tmp_path}/no.pt --from timm --out {out}")
     assert "--from is 'keras'" in refused(f"import {file} --from keras --out {out}")
-    assert "--mean 1: " in refused(f"import {file} --from timm --mean 1 --out {out}")
+    assert "--mean is 1: " in refused(f"import {file} --from timm --mean 1 --out {out}")
     assert not out.exists()
     out.mkdir()
     (out / "mine.txt").touch()

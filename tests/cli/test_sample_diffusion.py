@@ -92,14 +92,15 @@ def test_several_processes_draw_what_one_does(painter, visarch, tmp_path: Path):
 def test_what_was_asked_for_is_in_the_picture(painter, visarch, tmp_path: Path):
     output, _ = visarch(
         f"sample {painter.path} -n 2 --label green --sampler heun --steps 3 --guidance 0.5 "
-        f"--seed 7 --separate --out {tmp_path}"
+        f"--precision fp32 --seed 7 --separate --out {tmp_path}"
     )
-    name = "samples-2-seed-7-label-green-heun-steps-3-guidance-0.5"
+    name = "samples-2-seed-7-label-green-heun-steps-3-guidance-0.5-fp32"
     expected = {"seed": "7", "sampler": "heun", "steps": "3", "guidance": "0.5"}
-    expected |= {"evaluations": "10", "label": "green"}
+    expected |= {"evaluations": "10", "label": "green", "precision": "fp32"}
     assert text(tmp_path / f"{name}.png").items() >= expected.items()
     assert text(tmp_path / name / "0001.png").items() >= {**expected, "number": "1"}.items()
-    assert "by heun in 3 steps with guidance 0.5, 10 evaluations of the network for each" in output
+    said = "by heun in 3 steps with guidance 0.5, 10 evaluations of the network for each in fp32"
+    assert said in output
 
 
 def test_labels_in_turn_by_name_or_number(painter, visarch, tmp_path: Path):

@@ -127,6 +127,8 @@ class TestEveryDrawing:
         for step in steps:
             words = f"{step.symbol}: {step.operation}, "
             assert sum(text.startswith(words) for text in told) == step.repeats
+        marks = [rect.get("data-step") for rect in root.iter(f"{SVG}rect")]
+        assert {mark for mark in marks if mark} == {"x", *(step.name for step in steps)}
         written = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
         for step in description.steps:
             plain = step.name.rpartition(".")[2].replace("_bar", "").replace("_", "")

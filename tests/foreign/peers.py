@@ -45,6 +45,8 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(out)) + identity)
 
 
+MISSHAPEN = ((), (11,), (5, 7), (3, 3, 3, 3, 3))
+"""Shapes that no tensor has which matters."""
 DEPTHS = {
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,10 +59,12 @@ def test_a_configuration_of_timm_beside_the_file_is_read(tmp_path: Path):
 
 
 REFUSED = {
-    "--image-size 0": Expectation((0,)),
-    "--image-size 1 2 3": Expectation((1, 2, 3)),
-    "--mean 0.5: the network takes images of 3 channels": Expectation(mean=(0.5,)),
-    "--deviation 1 0 1: .*above 0": Expectation(deviation=(1.0, 0.0, 1.0)),
+    "--image-size is 0:": Expectation((0,)),
+    "--image-size is 1 2 3:": Expectation((1, 2, 3)),
+    "--mean is 0.5: the network takes images of 3 channels": Expectation(mean=(0.5,)),
+    "--mean is .*nan": Expectation(mean=(0.5, math.nan, 0.5)),
+    "--deviation is 1 0 1: .*above 0": Expectation(deviation=(1.0, 0.0, 1.0)),
+    "--deviation is .*inf": Expectation(deviation=(math.inf, 1.0, 1.0)),
     "--class-names has 2 names, and the network tells 3": Expectation(class_names=("a", "b")),
 }
 
@@ -70,6 +73,28 @@ REFUSED = {
 def test_what_does_not_fit_is_refused(answer: str, given: Expectation, tmp_path: Path):
     with pytest.raises(UserError, match=answer):
         settled(given, tmp_path / "w.pt")
+
+
+TOLD_WRONGLY = {
+    r"image_size in .*config\.json is \[\]": {"input_size": [3]},
+    r"image_size in .* is \['224', 224\]": {"input_size": [3, "224", 224]},
+    r"image_size in .* is 224\.5 224:": {"input_size": [3, 224.5, 224]},
+    r"mean in .* is 0\.5: the network takes images of 3": {"mean": [0.5]},
+    r"mean in .* is 0\.5: the network takes": {"mean": 0.5},
+    r"mean in .* is \[nan, 0, 0\]": {"mean": [math.nan, 0, 0]},
+    r"deviation in .* is None": {"std": None},
+    r"deviation in .* is 1 1 0: images are divided": {"std": [1, 1, 0]},
+}
+
+
+@pytest.mark.parametrize(("answer", "change"), TOLD_WRONGLY.items(), ids=TOLD_WRONGLY)
+def test_what_is_told_wrongly_is_refused_by_its_place(answer: str, change, tmp_path: Path):
+    told = {"input_size": [3, 160, 128], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": told | change}))
+    with pytest.raises(UserError, match=answer):
+        settled(Expectation(), tmp_path / "w.pt")
+    given = Expectation((8,), (0.0,) * 3, (1.0,) * 3)  # then nobody asks what is told
+    assert settled(given, tmp_path / "w.pt")[0].shape == (3, 8, 8)
 
 
 def test_names_of_classes(tmp_path: Path):

@@ -96,6 +96,11 @@ REFUSED = {
         lambda f: torch.save({"a": torch.tensor([1, torch.nan])}, f),
         "a in .*not f",
     ),
+    "nothing": (
+        "w.pt",
+        lambda f: torch.save({"a": torch.zeros(0, 3)}, f),
+        "a in .*no numbers",
+    ),
     "complex": ("w.pt", lambda f: torch.save({"a": torch.zeros(1) + 1j}, f), "complex64"),
     "sparse": ("w.pt", lambda f: torch.save({"a": torch.eye(2).to_sparse()}, f), "no plain tensor"),
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from visarch.errors import UserError
-from visarch.foreign.labml import configuration, denoiser, outputs
+from visarch.foreign.labml import UNUSED, configuration, denoiser, outputs
 from visarch.models.config import UNetConfig
 
-from .peers import trained
+from .peers import MISSHAPEN, trained
 
 pytestmark = pytest.mark.usefixtures("as_for_users")
 
@@ -62,6 +64,21 @@ def test_what_does_not_fit_is_named(settings: dict, changes: dict, answer: str):
     weights = dict(peer(**settings).state_dict())
     weights |= {name: torch.zeros(shape) for name, shape in changes.items()}
     with pytest.raises(UserError, match=answer):
+        denoiser(weights)
+
+
+@pytest.mark.parametrize("shape", MISSHAPEN, ids=str)
+def test_no_tensor_may_have_another_shape(shape: tuple[int, ...]):
+    weights = dict(peer(**SMALL).state_dict())
+    for name in weights:
+        if UNUSED not in name:
+            with pytest.raises(ValueError, match=re.escape(name) + "|dim is (5|11)"):
+                denoiser(weights | {name: torch.zeros(shape)})
+
+
+def test_numbers_that_are_no_place_of_a_block():
+    weights = {**peer(**SMALL).state_dict(), "down.last.res.conv1.weight": torch.zeros(1)}
+    with pytest.raises(UserError, match=r"unknown: down\.last"):
         denoiser(weights)
 
 

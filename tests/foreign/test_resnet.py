@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from visarch import ResNetConfig
 from visarch.errors import UserError
 from visarch.foreign.resnet import configuration, outputs, resnet
 
-from .peers import DEPTHS, PeerResNet, trained
+from .peers import DEPTHS, MISSHAPEN, PeerResNet, trained
 
 pytestmark = pytest.mark.usefixtures("as_for_users")
 
@@ -83,7 +85,11 @@ REFUSED = {
     "deep stem": (renamed("conv1.weight", "conv1.0.weight"), r"no ResNet of timm: layer1"),
     "ResNet-D": (with_tensor("conv1.0.weight", 8, 3, 3, 3), r"several convolutions"),
     "stem": (with_tensor("conv1.weight", 8, 3, 5, 5), r"5×5: visarch has 7×7"),
-    "signals": (with_tensor("layer1.0.conv1.weight", 8, 8, 3), r"layer1.0.conv1.weight is no 2-d"),
+    "signals": (with_tensor("layer1.0.conv1.weight", 8, 8, 3), r"\(8, 8, 3\), which has not 4"),
+    "whole numbers": (
+        lambda w: {**w, "bn1.weight": torch.ones(8, dtype=torch.int8)},
+        r"bn1\.weight is \(8,\) of whole numbers, not \(8,\)",
+    ),
     "another": (renamed("layer", "block"), r"layer1.0.conv1.weight is missing.*begin with conv1"),
 }
 
@@ -92,6 +98,14 @@ REFUSED = {
 def test_what_does_not_fit_is_named(change, answer: str):
     with pytest.raises(UserError, match=answer):
         resnet(change(weights_of()), "timm")
+
+
+@pytest.mark.parametrize("shape", MISSHAPEN, ids=str)
+def test_no_tensor_may_have_another_shape(shape: tuple[int, ...]):
+    weights = weights_of(depth=50)
+    for name in weights:
+        with pytest.raises(UserError, match=re.escape(name)):
+            resnet(weights | {name: torch.zeros(shape)}, "timm")
 
 
 def test_groups_and_wide_blocks_are_named():

@@ -19,6 +19,7 @@ RECIPE = Recipe(
     sampler="dpm++",
     steps=4,
     guidance=1.0,
+    precision="fp32",
     label_dropout=0.1,
 )
 SHAPE = (2, 7, 6)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from visarch import ResNet, ResNetConfig
 from visarch.data import Split, to_unit
 from visarch.inference.classifier import embed, logits, measure
+from visarch.performance.inference import InferenceResNet
 
 SHAPES = {"signals": (2, 12), "images": (3, 8, 6), "volumes": (1, 4, 5, 4)}
 CLASSES = 4
@@ -56,10 +57,18 @@ def test_progress_counts_images():
 def test_large_images_come_in_smaller_batches():
     seen = []
     model = make_model((1, 2**20))
-    model.forward = lambda x: seen.append(len(x)) or x.mean(2)  # type: ignore[method-assign, func-returns-value]
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     logits(model, make_split((1, 2**19), 5), 256)
     logits(model, make_split((1, 2**21), 2), 256)
     assert seen == [2, 2, 1, 1, 1]
+
+
+def test_many_images_go_through_a_fast_copy():
+    seen, model = [], make_model((3, 8, 6))
+    model.register_forward_pre_hook(lambda network, _: seen.append(type(network)))
+    for count in (250, 251):
+        logits(model, make_split((3, 8, 6), count), 256)
+    assert seen == [ResNet, InferenceResNet, InferenceResNet]
 
 
 def test_a_mirror_image_gets_the_same_mirrored_answer():

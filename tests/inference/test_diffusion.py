@@ -15,6 +15,7 @@ from visarch.errors import UserError
 from visarch.inference.diffusion import (
     Known,
     condition_of,
+    drawing,
     image_losses,
     mean_loss,
     measure,
@@ -24,6 +25,8 @@ from visarch.inference.noise import numbered_normal
 from visarch.inference.recipe import Condition
 from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import diffuse, to_data
+from visarch.performance import choices
+from visarch.performance.inference import Inference
 from visarch.sampling import NO_LABEL, clip, ddim, guide, log_snr_times
 from visarch.training.randomness import StepNoise
 
@@ -41,13 +44,38 @@ def labels(*values: int) -> Condition:
 # Samples.
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "heun", "dpm++"])
-def test_an_image_depends_on_its_number_alone(sampler: str):
-    many = drawn(range(35), sampler=sampler)
+def test_an_image_depends_on_its_number_alone(sampler: str, precision: str):
+    how = {"sampler": sampler, "precision": precision}
+    many = drawn(range(35), **how)
     assert many.shape == (35, *SHAPE)
-    assert torch.equal(drawn(range(2), sampler=sampler), many[:2])
-    assert torch.equal(drawn([34, 3, 17], labels(1, 0, 2), sampler=sampler), many[[34, 3, 17]])
+    assert torch.equal(drawn(range(2), **how), many[:2])
+    assert torch.equal(drawn([34, 3, 17], labels(1, 0, 2), **how), many[[34, 3, 17]])
     assert len(many.flatten(1).unique(dim=0)) == 35
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 11), (1, 3, 4, 5)])
+def test_bf16_draws_nearly_the_same(shape: tuple[int, ...]):
+    """Within two of 255 levels on average: 8 bits of each number are kept, and rounding adds up."""
+    model, one = denoiser(shape), torch.arange(16)
+    exact, rounded = (
+        sample(model, recipe(precision=precision), shape, one.tolist(), 0).images
+        for precision in ("fp32", "bf16")
+    )
+    assert 0 < (rounded - exact).abs().mean() < 2 / 255
+    assert (rounded - exact).abs().mean() < 0.02 * exact.std()
+
+
+def test_only_what_is_not_fp32_is_drawn_by_a_copy():
+    model = denoiser()
+    assert drawing(model, recipe(precision="fp32")) is model
+    fast = drawing(model, recipe(precision="bf16"))
+    assert isinstance(fast, Inference)
+    assert fast.precision == "bf16"
+    auto = drawing(model, recipe(precision="auto"))
+    expected = choices.precision(torch.device("cpu"), low_precision=True).value
+    assert (expected == "bf16") == isinstance(auto, Inference)
 
 
 def test_an_image_depends_on_seed_and_condition():

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from visarch import Conv, TransConv
 from visarch.blocks.convolution import SameConv
+from visarch.blocks.normalization import GroupNorm
 from visarch.performance import packing, quantization
+from visarch.performance.packed_blocks import PackedGroupNorm
 from visarch.performance.packing import PackedConv, PackedLinear, PackedTransConv, can_pack
 
 pytestmark = pytest.mark.skipif(
@@ -150,6 +152,34 @@ def test_a_packed_linear_layer(precision, rows, inputs, outputs):
     )
     assert_near(packed(x), expected)
     assert_near(packed(x.view(1, rows, inputs)), expected[None])
+    if precision == torch.bfloat16:
+        assert torch.equal(packed(x.float()), packed(x))
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "side", "computes_in"),
+    [
+        (64, 4, 5, torch.bfloat16),  # 16 numbers at a time
+        (64, 8, 5, torch.float32),  # 8
+        (64, 8, 32, torch.bfloat16),  # of 1,024 pixels: 64
+        (8, 2, 32, torch.float32),
+    ],
+)
+@torch.no_grad()
+def test_a_packed_group_norm(channels: int, groups: int, side: int, computes_in):
+    norm = GroupNorm(channels, num_groups=groups)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    packed, x = PackedGroupNorm(norm), torch.randn(2, channels, side, side).bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last)
+    expected = functional.group_norm(
+        x.double(), groups, norm.weight.double(), norm.bias.double(), norm.epsilon
+    )
+    for precision, gives in ((torch.bfloat16, computes_in), (torch.float32, torch.float32)):
+        y = packed(x.to(precision))
+        assert y.dtype == gives
+        assert is_channels_last(y)
+        assert_near(y, expected)
 
 
 LAYERS = {

@@ -144,6 +144,15 @@ def test_for_inference_it_is_the_fast_copy():
     assert fast is not model
 
 
+def test_a_prepared_model_can_be_had_in_fp32_again():
+    model = ResNet(ResNetConfig(depths=(1, 1), widths=(8, 8), num_classes=3)).eval()
+    x = torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = model(x)
+    fast = prepare(model, precision="bf16").optimize_for_inference(precision="fp32")
+    torch.testing.assert_close(fast(x), expected)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "told"),
     [(nn.Linear(2, 2), {}, "Linear"), (UNet(WIDE), {"precision": "fp16"}, "'fp16'")],

@@ -314,6 +314,18 @@ def test_augmentation_keeps_the_memory_format():
         assert x.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_images_are_augmented_alike_in_every_precision():
+    seen, data = [], make_data((3, 15, 14))
+    task = make_task(data, rotate=20.0, zoom=0.2, crop=2, randaugment=2)
+    model = visarch.ResNet(visarch.ResNetConfig(3, 3, depths=(1,), widths=(4,)))
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    batch = data.splits["train"].read(torch.arange(16))
+    for is_low in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
+            task.loss(model, batch, StepNoise(0, 0, 16))
+    assert torch.equal(*seen)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_loss_is_the_cross_entropy(training: bool):
     data = make_data()

@@ -63,7 +63,10 @@ def test_without_its_data_all_but_the_nearest_images_is_there(
     monkeypatch.setattr(type(shown.run), "open_data", gone)
     split, _ = read_upload(str(runs.images / "red" / "3.png"), shown.run)
     assert sum(probabilities_of(shown, split).values()) == pytest.approx(1, abs=1e-5)
-    assert neighbors(shown, split) == []
+    with pytest.raises(UserError, match="classifier was trained on is not known here"):
+        neighbors(shown, split)
+    with pytest.raises(UserError, match="drop or paste an image of your own"):
+        shown.held_out(0)
 
 
 def test_what_cannot_be_done_is_a_message():

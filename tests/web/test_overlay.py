@@ -26,7 +26,7 @@ def test_no_evidence_leaves_the_image_alone():
     assert np.abs(pixels - expected).max() <= 1
 
 
-@pytest.mark.parametrize("shape", [(7,), (1,), (5, 3, 4), (100, 2, 2), (2, 1, 1)])
+@pytest.mark.parametrize("shape", [(7,), (1,), (5, 3, 4), (100, 2, 2), (2, 1, 1), (4, 4)])
 def test_any_maps_become_a_picture(shape: tuple[int, ...]):
     pixels = np.asarray(sheet(torch.randn(shape)))
     assert pixels.ndim == 3

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import io
 import json
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -155,6 +156,16 @@ def test_words_are_pasted_where_words_belong(visit: Visit):
     assert panel.get_by_label("Seed").input_value() == "23"
 
 
+def test_a_held_out_image_is_told_from_others(visit: Visit):
+    panel = visit.open("Classify")
+    panel.get_by_role("button", name="Take a held-out image").click()
+    told = panel.get_by_text(re.compile(r"Held-out image \d+: "))
+    told.wait_for()
+    visit.shot(panel, "Heat map: red")
+    visit.drop("red.png", red())
+    told.wait_for(state="detached")
+
+
 def test_what_is_no_image_is_declined_and_the_page_goes_on(visit: Visit):
     panel = visit.open("Classify")
     for name, content, said in (
@@ -267,12 +278,31 @@ def test_one_looks_inside(visit: Visit):
     visit.shot(panel, "Feature maps")
     panel.get_by_label("Step").click()
     panel.get_by_role("option", name="z₂").click()
-    panel.get_by_text("z₂: 6×6×6").wait_for()
+    panel.get_by_text("z₂: 6×6×6, values from").wait_for()
     panel.get_by_text("V of 7 × 7").wait_for()
     panel.get_by_label("number input for Stride S").fill("2")
     panel.get_by_text("V of 4 × 7").wait_for()
     panel.get_by_label("2-d").click()
     panel.get_by_text("V of 16 × 49").wait_for()
+
+
+def test_a_click_on_a_step_of_the_drawing_shows_it(visit: Visit):
+    panel = visit.open("Look inside")
+    edge = "tile => getComputedStyle(tile).strokeWidth"
+    panel.locator('[data-step="z1"]').first.click()  # before there is an image
+    panel.get_by_text("There is no image yet").wait_for()
+    panel.get_by_role("button", name="Take a held-out image").click()
+    panel.get_by_text("z₁: 4×12×12, values from").wait_for()
+    assert panel.locator('[data-step="z1"]').first.evaluate(edge) == "3px"
+    panel.get_by_label("Run").click()
+    panel.get_by_role("option", name="diffusion").click()
+    panel.get_by_text("x: 3×12×12, values from").wait_for()
+    y = panel.locator('[data-step="y"]')
+    y.click()
+    panel.get_by_text("y: 3×12×12, values from").wait_for()
+    assert panel.get_by_label("Step").input_value() == "y"
+    assert y.evaluate(edge) == "3px"
+    assert panel.locator('[data-step="x"]').evaluate(edge) != "3px"
 
 
 def test_a_phone_is_wide_enough(chromium: Any, page: Any):
@@ -281,6 +311,10 @@ def test_a_phone_is_wide_enough(chromium: Any, page: Any):
         visit.open(tab)
         width = visit.page.evaluate("() => document.documentElement.scrollWidth")
         assert width <= PHONE["width"], tab
+    panel = visit.open("Encode")
+    decoded = visit.shot(panel, "g(z)").bounding_box()
+    slider = panel.locator('input[type="range"]:visible').first.bounding_box()
+    assert decoded["y"] < slider["y"]  # what the sliders change is beside them, and not below all
     visit.close()
 
 

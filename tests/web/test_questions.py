@@ -104,3 +104,12 @@ def test_files_are_not_counted_for_ever(page: Page):
     page.fns[0].inputs[0].temp_files.add("a.png")
     page.forget()
     assert not any(page.temp_file_sets)
+
+
+@pytest.mark.parametrize(
+    ("clicked", "step"),
+    [({"step": "z"}, "z"), ({"step": "nowhere"}, "x"), ({"step": [1]}, "x"), (None, "x"), (7, "x")],
+)
+def test_a_click_is_to_a_step_that_there_is(page: Page, clicked: Any, step: str):
+    (point,) = [own.fn for own in page.fns.values() if own.api_name == "point"]
+    assert point("classifier", None, 0.5, gradio.EventData(None, clicked))[0] == step

@@ -28,8 +28,6 @@ from visarch.training.randomness import derive_seed
 _MARGIN = 0.05
 """By how much our Fréchet distance may exceed theirs."""
 _FEWEST = 12
-_BATCH = 16
-"""Images that are drawn at once on a CPU."""
 _BAR = 100
 
 Epsilon = Callable[[Tensor, Tensor], Tensor]
@@ -105,8 +103,8 @@ class Sample:
 
         def equal() -> Iterator[Agreement]:
             asked = condition_of(run.model, split).take(places % len(split))
+            ours = sample(run.model, recipe, shape, places.tolist(), run.seed, asked).images
             fast: Denoiser = run.model.optimize_for_inference()
-            ours = sample(fast, recipe, shape, places.tolist(), run.seed, asked).images
             theirs = torch.cat(
                 [
                     _draw(
@@ -131,8 +129,7 @@ class Sample:
         note: str,
     ) -> Race:
         def ours() -> Work:
-            fast: Denoiser = plain.optimize_for_inference()
-            return Work(lambda: sample(fast, recipe, shape, range(_BATCH), 0))
+            return Work(lambda: sample(plain, recipe, shape, range(self.num_images), 0))
 
         def labmls() -> Work:
             diffusion = labml.diffusion(theirs)
@@ -150,9 +147,7 @@ class Sample:
             Contender(
                 "visarch",
                 ours,
-                f"{recipe.sampler} in {recipe.steps} steps; timed on one batch of {_BATCH}, of "
-                f"which there are {self.num_images // _BATCH}; {note}",
-                repeats=self.num_images // _BATCH,
+                f"{recipe.sampler} in {recipe.steps} steps; {note}",
             ),
             (
                 Contender(

@@ -87,6 +87,9 @@ class Evaluate:
     """Diffusion: steps of the sampler."""
     guidance: float | None = None
     """Diffusion: w of (1 + w) · with label − w · without; 0 leaves it out."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Diffusion: of the network's heavy operations while they are drawn; by default bf16 where the
+    device has units for it."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, …"""
 
@@ -110,7 +113,10 @@ class Evaluate:
         from visarch.terminal import note_skipped, progress, tell
 
         run = load_run(self.run, self.device)
-        of_diffusion = ("images", "times", "features", "samples", "sampler", "steps", "guidance")
+        of_diffusion = (
+            *("images", "times", "features"),
+            *("samples", "sampler", "steps", "guidance", "precision"),
+        )
         only = {"importance_samples": "vae", "mirrored": "classifier"}
         refuse_foreign(self, run.task, only | dict.fromkeys(of_diffusion, "diffusion"))
         with progress("reading images") as advance:

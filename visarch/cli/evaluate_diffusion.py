@@ -117,7 +117,7 @@ def evaluate_diffusion(question: Question) -> Findings:
 def _network(run: Run[Denoiser], flags: Evaluate) -> FeatureNetwork | None:
     if flags.features is not None:
         return open_features(flags.features, run.preparation, flags.device)
-    for name in ("samples", "sampler", "steps", "guidance"):
+    for name in ("samples", "sampler", "steps", "guidance", "precision"):
         if (value := getattr(flags, name)) is not None:
             raise UserError(
                 f"--{name} {value} is for the samples that --features compares with real images: "

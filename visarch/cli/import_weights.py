@@ -54,7 +54,8 @@ class Import:
             f"check: outputs differ from those of {self.origin}'s network, written out over the "
             f"file's names, by at most {imported.difference:.1g}"
         )
-        save_imported(imported, self.out, card(imported, self.file, self.origin, self.out.name))
+        out = self.out if self.out.name else self.out.resolve()  # as of "."
+        save_imported(imported, out, card(imported, self.file, self.origin, out.name))
         verb = "predict" if imported.facts else "describe"
         images = " IMAGE…" if imported.facts else ""
         record = {

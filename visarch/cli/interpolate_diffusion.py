@@ -21,6 +21,7 @@ from visarch.inference.noise_space import (
 )
 from visarch.inference.picking import pick
 from visarch.inference.recipe import Condition, recipe_of
+from visarch.inference.splits import first_image
 from visarch.models.unet import Denoiser
 from visarch.run import Run
 
@@ -76,6 +77,5 @@ def _images(
     condition = Condition(*(None if x is None or y is None else torch.cat([x, y]) for x, y in own))
     if flags.label is not None:
         condition = condition._replace(labels=given.labels)
-    first = torch.zeros(1, dtype=torch.int64)
-    images = torch.cat([split.read(first).images for split in (a, b)])
+    images = torch.cat([first_image(a), first_image(b)])
     return condition, to_unit(images, run.preparation.levels), (a.names[0], b.names[0])

@@ -7,6 +7,7 @@ import torch
 from visarch.cli.interpolate import Question, Way
 from visarch.data import Split, to_unit
 from visarch.inference.picking import pick
+from visarch.inference.splits import first_image
 from visarch.inference.vae import interpolate
 from visarch.models.vae import GaussianVAE
 
@@ -15,8 +16,7 @@ def walk_vae(question: Question) -> Way:
     """Decoder means along the straight line from f(a) to f(b)."""
     run, flags = question.run.of(GaussianVAE), question.flags
     picked = pick(run, (flags.a, flags.b))
-    first = torch.zeros(1, dtype=torch.int64)
-    images = torch.cat([split.read(first).images for split in picked])
+    images = torch.cat([first_image(split) for split in picked])
     names = picked[0].names[0], picked[1].names[0]
     levels = run.preparation.levels
     ends = Split("ends", images, None, list(names))

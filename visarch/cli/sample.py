@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OF_DIFFUSION = (
     *("sampler", "steps", "label", "vector", "guidance"),
-    *("film", "inpaint", "mask", "rounds"),
+    *("film", "inpaint", "mask", "rounds", "precision"),
 )
 _SHORTEST_FRAME, _LONGEST_FRAME, _FILM, _LAST_FRAME = 50, 200, 3000, 2000
 """Milliseconds: of a film's frames, of all of them, and of the last one beside."""
@@ -103,6 +103,9 @@ class Sample:
     the sample's sides that is not 0 there."""
     rounds: int | None = None
     """How often --inpaint goes over each step, to fit the new part to the old one; by default 5."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Diffusion: of the network's heavy operations; by default bf16 where the device has units for
+    it."""
     columns: int | None = None
     """How many pictures are in a row; by default one for each class, or as many as rows."""
     separate: bool = False

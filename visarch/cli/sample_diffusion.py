@@ -46,7 +46,7 @@ def plan_diffusion(question: Question) -> Plan:
     if flags.inpaint is not None and flags.mask is not None:
         known, condition = _inpainting(run, flags, condition, count)
     check_guidance(run, recipe, flags, condition)
-    facts = drawing_facts(recipe, condition, seed, known.rounds if known else 1)
+    facts = drawing_facts(run, recipe, condition, seed, known.rounds if known else 1)
 
     def draw() -> Drawn:
         with progress("drawing", silent=not question.team.is_main) as tell:
@@ -80,7 +80,11 @@ def with_flags(recipe: Recipe, flags: Sample | Evaluate | Export) -> Recipe:
     if flags.sampler is not None and flags.sampler != recipe.sampler:
         steps = default_steps(flags.sampler, guided=recipe.guidance != 0)
         recipe = replace(recipe, sampler=flags.sampler, steps=steps)
-    return recipe if flags.steps is None else replace(recipe, steps=flags.steps)
+    if flags.steps is not None:
+        recipe = replace(recipe, steps=flags.steps)
+    if isinstance(flags, Export):
+        return replace(recipe, precision="fp32")  # what a graph computes in
+    return recipe if flags.precision is None else replace(recipe, precision=flags.precision)
 
 
 def _layout(run: Run[Denoiser], recipe: Recipe, flags: Sample) -> tuple[int, int]:
@@ -148,6 +152,8 @@ def _name(flags: Sample, count: int, seed: int) -> str:
     for name in ("steps", "guidance", "rounds"):
         if (value := getattr(flags, name)) is not None:
             parts += [name, f"{value:g}"]
+    if flags.precision is not None:
+        parts.append(flags.precision)
     return " ".join(parts)
 
 
@@ -155,7 +161,7 @@ def _said(facts: dict[str, str]) -> str:
     guidance = "" if facts["guidance"] == "0" else f" with guidance {facts['guidance']}"
     return (
         f" by {facts['sampler']} in {facts['steps']} steps{guidance}, "
-        f"{facts['evaluations']} evaluations of the network for each"
+        f"{facts['evaluations']} evaluations of the network for each in {facts['precision']}"
     )
 
 

@@ -41,9 +41,10 @@ class Canvas:
         self._add("rect", {**sheet, "fill": "#ffffff", "stroke": "#e2e8f0"})
 
     def tile(self, tile: Tile) -> None:
-        """The rectangle; what its step does shows on hovering."""
+        """The rectangle, marked with its step's name; what the step does shows on hovering."""
         step = tile.step
         rect = self._box(tile.left, tile.top, tile.width, tile.height, kind(step))
+        rect.set("data-step", step.name)
         told = f"{step.symbol}: {step.operation}, " if step.boxes else f"{step.symbol}: "
         self._add(
             "title", {}, rect

@@ -5,6 +5,8 @@ none, what a network of that stem was mostly trained with is assumed, and said.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ Reason = tuple[str, str, str]
 _Usual = tuple[int, tuple[float, ...], tuple[float, ...]]
 _IMAGENET: _Usual = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CIFAR: _Usual = 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+_CONFIG = "config.json"
+_SOURCE = f"told by {_CONFIG} beside the weights"
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class Expectation:
         """With nothing left open, and the reason of whatever was not given.
 
         Raises:
-            UserError: what is given does not fit the network.
+            UserError: what is given, or told beside the file, does not fit the network.
         """
-        told, source = _told_beside(file)
+        told = _told_beside(file)
         large = config.stem == "large"
         size, mean, deviation = _IMAGENET if large else _CIFAR
         usual = f"usual for ImageNet's photographs, {size} pixels" if large else "those of CIFAR-10"
@@ -48,22 +52,29 @@ class Expectation:
             mean, deviation = (0.0,) * config.in_channels, (1.0,) * config.in_channels
             usual = f"nothing is usual for {config.in_channels} channels: left as they are"
         values: dict[str, Any] = {"image_size": (size,), "mean": mean, "deviation": deviation}
-        reasons = []
+        reasons: list[Reason] = []
         settled = self
         for name, value in values.items():
-            if getattr(self, name) is None:
-                found = told.get(name, value)
-                why = source if name in told else f"assumed: {usual}"
-                settled = replace(settled, **{name: found})
-                reasons.append((name.replace("_", " "), " ".join(f"{v:g}" for v in found), why))
+            place, found = f"--{name.replace('_', '-')}", getattr(self, name)
+            if found is None:
+                place, found = f"{name} in {file.with_name(_CONFIG)}", told.get(name, value)
+                why = _SOURCE if name in told else f"assumed: {usual}"
+                reasons.append((name.replace("_", " "), _spelled(found), why))
+            _check(name, found, f"{place} is {_spelled(found)}", config.in_channels)
+            settled = replace(settled, **{name: tuple(found)})
         if settled.class_names is None and config.num_classes:
             numbers = tuple(map(str, range(config.num_classes)))
             settled = replace(settled, class_names=numbers)
             why = "no --class-names FILE was given"
             reasons.append(("class names", f"0 … {config.num_classes - 1}", why))
-        settled = replace(settled, shape=_shape(settled.image_size, config))
-        _check(settled, config)
-        return settled, reasons
+        names = settled.class_names
+        if names is not None and len(names) != config.num_classes:
+            raise UserError(
+                f"--class-names has {len(names)} names, and the network tells "
+                f"{config.num_classes or 'no'} classes apart."
+            )
+        height, *width = settled.image_size or ()
+        return replace(settled, shape=(config.in_channels, height, *(width or [height]))), reasons
 
     def facts(self, file: Path) -> dict[str, Any]:
         """As task.json tells them."""
@@ -99,42 +110,43 @@ def read_class_names(file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _told_beside(file: Path) -> tuple[dict[str, tuple[float, ...]], str]:
-    """What timm's config.json in the same folder tells, and how to call it."""
-    config = file.parent / "config.json"
+def _told_beside(file: Path) -> dict[str, Any]:
+    """What timm's config.json in the same folder tells; nothing where there is none of timm's."""
     try:
-        told = json.loads(config.read_text("utf-8"))["pretrained_cfg"]
-        found = {"image_size": tuple(told["input_size"][1:])}
-        found |= {
-            ours: tuple(told[theirs]) for ours, theirs in (("mean", "mean"), ("deviation", "std"))
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}, ""
-    return found, f"told by {config.name} beside the weights"
+        told = json.loads(file.with_name(_CONFIG).read_text("utf-8"))["pretrained_cfg"]
+        size, mean, deviation = told["input_size"][1:], told["mean"], told["std"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return {"image_size": size, "mean": mean, "deviation": deviation}
 
 
-def _shape(size: tuple[int, ...] | None, config: ResNetConfig) -> tuple[int, ...]:
-    sides = (size or ()) * (2 if len(size or ()) == 1 else 1)
-    if len(sides) != 2 or min(sides) < 1:
+def _check(name: str, values: Any, told: str, in_channels: int) -> None:
+    """That there are as many numbers as are needed, and that images can be brought to them.
+
+    Raises:
+        UserError: there are not; `told` says what and where.
+    """
+    if name == "image_size":
+        fits = _are_numbers(values) and len(values) in (1, 2)
+        if not fits or not all(isinstance(side, int) and side >= 1 for side in values):
+            raise UserError(f"{told}: give one number, or height and width, each at least 1.")
+    elif not _are_numbers(values) or len(values) != in_channels:
         raise UserError(
-            f"--image-size {' '.join(map(str, size or ()))}: give one number, or height and width, "
-            "each at least 1."
+            f"{told}: the network takes images of {in_channels} channels; give a number for each."
         )
-    return config.in_channels, *sides
+    elif name == "deviation" and min(values) <= 0:
+        raise UserError(f"{told}: images are divided by it; give numbers above 0.")
 
 
-def _check(settled: Expectation, config: ResNetConfig) -> None:
-    for name in ("mean", "deviation"):
-        values = getattr(settled, name)
-        if len(values) != config.in_channels or (name == "deviation" and min(values) <= 0):
-            raise UserError(
-                f"--{name} {' '.join(f'{value:g}' for value in values)}: the network takes images "
-                f"of {config.in_channels} channels; give a number for each"
-                + (", above 0." if name == "deviation" else ".")
-            )
-    names = settled.class_names
-    if names is not None and len(names) != config.num_classes:
-        raise UserError(
-            f"--class-names has {len(names)} names, and the network tells "
-            f"{config.num_classes or 'no'} classes apart."
-        )
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    )
+
+
+def _spelled(values: Any) -> str:
+    return (
+        " ".join(f"{value:g}" for value in values)
+        if values and _are_numbers(values)
+        else f"{values}"
+    )

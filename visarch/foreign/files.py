@@ -112,6 +112,10 @@ def _numbers(tensor: Tensor, name: str, file: Path) -> Tensor:
             f"{name} in {file} is no plain tensor of real numbers ({tensor.dtype}, "
             f"{tensor.layout}): save the weights before they are quantized or made sparse."
         )
+    if not tensor.numel():
+        raise UserError(
+            f"{name} in {file} holds no numbers: this is no file of weights, or a damaged one."
+        )
     if not tensor.is_floating_point():
         return tensor
     tensor = tensor.float().contiguous()

@@ -16,7 +16,7 @@ from visarch.foreign.expectation import Expectation
 from visarch.foreign.files import Weights, read_weights
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
-from visarch.training.atomic import replace_files
+from visarch.training.atomic import replace_files, writing
 from visarch.training.runfolder import TASK
 
 Origin = Literal["torchvision", "timm", "labml", "lucidrains"]
@@ -72,7 +72,8 @@ def save_imported(imported: Imported, folder: Path, card: str) -> None:
             text = json.dumps(imported.facts, indent=2, ensure_ascii=False) + "\n"
             (side / TASK).write_text(text, encoding="utf-8")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     replace_files(folder, write, last="model.safetensors")
 
 
@@ -109,7 +110,7 @@ def _denoiser(weights: Weights, file: Path, expectation: Expectation) -> Importe
     )
     network = (
         "network",
-        f"Denoiser, widths {' '.join(map(str, config.widths))}, {config.num_blocks} blocks, "
+        f"Denoiser, widths {' '.join(map(str, config.widths))}, num_blocks {config.num_blocks}, "
         f"{config.in_channels} channels",
         "by the names and shapes in the file",
     )

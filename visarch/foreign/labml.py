@@ -6,6 +6,7 @@ whose weights are left out. Its times run from 0 to 1000, ours from 0 to 1.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from itertools import groupby
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 from visarch.blocks.convolution import Conv, TransConv
 from visarch.errors import UserError
 from visarch.foreign.files import Weights
-from visarch.foreign.filling import filled
+from visarch.foreign.filling import filled, require
 from visarch.models.config import UNetConfig
 from visarch.models.unet import Denoiser
 
@@ -50,16 +51,14 @@ def configuration(weights: Weights) -> UNetConfig:
     Raises:
         UserError: they are not those of one that visarch has.
     """
-    needed = ("image_proj.weight", "time_emb.lin2.weight", "down.0.res.conv1.weight")
-    missing = [name for name in needed if name not in weights]
-    if missing:
-        raise UserError(
-            f"This is no DDPM U-Net of labml.ai: {', '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing. The file's names begin with "
-            f"{', '.join(list(weights)[:3])}."
-        )
+    network = "DDPM U-Net of labml.ai"
+    needed = {"image_proj.weight": 4, "time_emb.lin2.weight": 2, "down.0.res.conv1.weight": 4}
+    require(weights, network, needed)
     levels = _levels(weights)
-    widths = [weights[f"down.{level[0]}.res.conv1.weight"].shape[0] for level in levels]
+    convolutions = [f"down.{level[0]}.res.conv1.weight" for level in levels]
+    projections = [name for name in weights if name.endswith(".attn.projection.weight")]
+    require(weights, network, dict.fromkeys(convolutions, 4) | dict.fromkeys(projections, 2))
+    widths = [len(weights[name]) for name in convolutions]
     attends = [f"down.{level[0]}.attn.projection.weight" in weights for level in levels]
     first, in_channels = weights["image_proj.weight"].shape[:2]
     reasons = []
@@ -76,9 +75,9 @@ def configuration(weights: Weights) -> UNetConfig:
             "together"
         )
     reasons += [
-        f"{name} is {tuple(weight.shape)}, of other heads than one of all channels"
-        for name, weight in weights.items()
-        if name.endswith(".attn.projection.weight") and weight.shape[0] != 3 * weight.shape[1]
+        f"{name} is {tuple(weights[name].shape)}, of other heads than one of all channels"
+        for name in projections
+        if len(weights[name]) != 3 * weights[name].shape[1]
     ]
     reasons += [
         f"its {width} channels are no multiple of {_GROUPS}, its groups"
@@ -95,7 +94,7 @@ def configuration(weights: Weights) -> UNetConfig:
         attention="residual",
         num_groups=_GROUPS,
         last_groups=LAST_GROUPS,
-        context_dim=weights["time_emb.lin2.weight"].shape[0],
+        context_dim=len(weights["time_emb.lin2.weight"]),
     )
 
 
@@ -202,5 +201,5 @@ def _levels(weights: Mapping[str, Tensor]) -> list[list[int]]:
 
 def _numbered(weights: Mapping[str, Tensor], path: str) -> list[str]:
     """``down.0``, ``down.1``, … in order."""
-    numbers = {int(name.split(".")[1]) for name in weights if name.startswith(f"{path}.")}
-    return [f"{path}.{number}" for number in sorted(numbers)]
+    found = (re.match(rf"{path}\.(\d+)\.", name) for name in weights)
+    return [f"{path}.{number}" for number in sorted({int(place[1]) for place in found if place})]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from visarch.errors import UserError
 from visarch.foreign.files import Weights
-from visarch.foreign.filling import filled
+from visarch.foreign.filling import filled, require
 from visarch.models.config import ResNetConfig
 from visarch.models.resnet import ResNet
 
@@ -44,22 +44,23 @@ def configuration(weights: Weights, package: str) -> ResNetConfig:
     Raises:
         UserError: they are not those of a plain ResNet.
     """
-    _require(weights, package, "layer1.0.conv1.weight", "layer1.0.conv2.weight")
+    network = f"ResNet of {package}"
+    require(weights, network, {"layer1.0.conv1.weight": 4, "layer1.0.conv2.weight": 4})
     found = [why for pattern, why in _OTHER_NETWORKS.items() if _any(pattern, weights)]
     if found:
         raise UserError(f"This is no plain ResNet of {package}: it has {' and '.join(found)}.")
-    _require(weights, package, "conv1.weight")
+    require(weights, network, {"conv1.weight": 4})
     bottleneck = "layer1.0.conv3.weight" in weights
     stacks = list(_counted(weights, "layer", first=1))
-    widths = [weights[f"layer{i}.0.conv1.weight"].shape[0] for i in stacks]
-    classifier = weights.get("fc.weight")
     _check_blocks(weights, stacks, bottleneck, package)
+    if "fc.weight" in weights:
+        require(weights, network, {"fc.weight": 2})
     return ResNetConfig(
         in_channels=weights["conv1.weight"].shape[1],
-        num_classes=None if classifier is None else classifier.shape[0],
+        num_classes=len(weights["fc.weight"]) if "fc.weight" in weights else None,
         block="bottleneck" if bottleneck else "residual",
         depths=[len(_counted(weights, f"layer{i}.", first=0)) for i in stacks],
-        widths=widths,
+        widths=[len(weights[f"layer{i}.0.conv1.weight"]) for i in stacks],
         stem=_stem(weights["conv1.weight"], package),
     )
 
@@ -100,21 +101,6 @@ def outputs(weights: Mapping[str, Tensor], x: Float[Tensor, "b c h w"]) -> Float
     return y
 
 
-def _require(weights: Weights, package: str, *names: str) -> None:
-    """That there are 2-d convolutions of these names.
-
-    Raises:
-        UserError: there are not.
-    """
-    for name in names:
-        if name not in weights or weights[name].ndim != 4:
-            problem = "is no 2-d convolution" if name in weights else "is missing"
-            raise UserError(
-                f"This is no ResNet of {package}: {name} {problem}. The file's names begin with "
-                f"{', '.join(list(weights)[:3])}."
-            )
-
-
 def _their_name(ours: str) -> str:
     names = [
         (r"^conv\.", "conv1."),
@@ -152,11 +138,11 @@ def _stem(weight: Tensor, package: str) -> Literal["small", "large"]:
 
 def _check_blocks(weights: Weights, stacks: list[int], bottleneck: bool, package: str) -> None:
     """That blocks are C → D → D → 4D, or C → D → D, without groups."""
+    convolutions = (1, 2, 3) if bottleneck else (1, 2)
     for i in stacks:
-        second = weights.get(f"layer{i}.0.conv2.weight")
-        third = weights.get(f"layer{i}.0.conv3.weight")
-        if second is None or (bottleneck and third is None):
-            continue  # which the missing names will tell
+        names = [f"layer{i}.0.conv{number}.weight" for number in convolutions]
+        require(weights, f"ResNet of {package}", dict.fromkeys(names, 4))
+        _, second, *third = (weights[name] for name in names)
         inner = second.shape[0]
         if second.shape[1] != inner:
             raise UserError(
@@ -164,10 +150,10 @@ def _check_blocks(weights: Weights, stacks: list[int], bottleneck: bool, package
                 f"{tuple(second.shape)}, a convolution in {inner // second.shape[1]} groups "
                 "(ResNeXt), which visarch's ResNet does not have."
             )
-        if bottleneck and third is not None and third.shape[0] != 4 * inner:
+        if third and len(third[0]) != 4 * inner:
             raise UserError(
                 f"This is no plain ResNet of {package}: the blocks of layer{i} widen {inner} "
-                f"channels to {third.shape[0]}, where {4 * inner} are needed; so does a wide "
+                f"channels to {len(third[0])}, where {4 * inner} are needed; so does a wide "
                 "ResNet, which visarch does not have."
             )
 

@@ -11,6 +11,7 @@ from visarch.errors import UserError
 from visarch.inference.picking import is_number
 from visarch.inference.recipe import Condition, Recipe, num_classes
 from visarch.models.unet import Denoiser
+from visarch.performance.inference import choose_precision
 from visarch.run import Run
 from visarch.sampling import NO_LABEL
 
@@ -87,7 +88,7 @@ def class_name(run: Run[Denoiser], label: int) -> str:
 
 
 def drawing_facts(
-    recipe: Recipe, condition: Condition, seed: int, rounds: int = 1
+    run: Run[Denoiser], recipe: Recipe, condition: Condition, seed: int, rounds: int = 1
 ) -> dict[str, str]:
     """How pictures are drawn, as it is kept in their file."""
     return {
@@ -96,6 +97,7 @@ def drawing_facts(
         "steps": str(recipe.steps),
         "guidance": f"{recipe.guidance_for(condition):g}",
         "evaluations": str(recipe.evaluations(condition, rounds)),
+        "precision": choose_precision(run.model, recipe.precision),
     }
 
 

@@ -6,24 +6,28 @@ Images go in as a split holds them; what comes out lies on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from visarch.data import Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.evaluation.classification import ClassifierMeasurement, measure_classifier
+from visarch.inference.noise import device_of
+from visarch.inference.splits import first_image
 from visarch.models.resnet import ResNet
+from visarch.performance.inference import Inference, optimize_for_inference
 from visarch.pictures_classification import confusion_chart, mistakes_picture, reliability_chart
 
 SHOWN_MISTAKES = 40
 _BATCH = 250
 _MOST_PIXELS = 2**20
 """Of a batch: what a network keeps of large images must fit into memory, too."""
-
-Progress = Callable[[int, int], None]
 
 
 def class_names(model: ResNet, names: Sequence[str] | None, source: str) -> tuple[str, ...]:
@@ -58,7 +62,7 @@ def logits(
 
     Shapes: (n, K).
     """
-    return _of_batches(lambda x: _answer(model, x, mirrored), model, split, levels, progress)
+    return _of_batches(partial(_answer, mirrored=mirrored), model, split, levels, progress)
 
 
 def embed(
@@ -74,7 +78,7 @@ def embed(
 
     Shapes: (n, num_features).
     """
-    return _of_batches(model.features, model, split, levels, progress)
+    return _of_batches(lambda network, x: network.features(x), model, split, levels, progress)
 
 
 def measure(
@@ -117,33 +121,35 @@ def pictures(
     return found
 
 
-def _answer(model: ResNet, x: Tensor, mirrored: bool) -> Tensor:
-    answer = model(x)
-    return (answer + model(x.flip(-1))) / 2 if mirrored else answer
+def _answer(network: nn.Module, x: Tensor, mirrored: bool) -> Tensor:
+    answer = network(x)
+    return (answer + network(x.flip(-1))) / 2 if mirrored else answer
 
 
 @torch.no_grad()
 def _of_batches(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[[Any, Tensor], Tensor],
     model: ResNet,
     split: Split,
     levels: int | None,
     progress: Progress,
 ) -> Tensor:
-    """What a function makes of all images of a split, on the unit scale."""
-    parts = []
-    for x in _unit_batches(model, split, levels):
-        parts.append(function(x).float().cpu())
+    """What a function of the network makes of all images of a split, on the unit scale."""
+    parts: list[Tensor] = []
+    device, size = device_of(model), _batch_size(split)
+    network = _fast(model) if len(split) > size else model  # a copy takes longer than one batch
+    for indices in torch.arange(len(split)).split(size):
+        x = to_unit(split.read(indices).images.to(device), levels)
+        parts.append(function(network, x).float().cpu())
         progress(sum(map(len, parts)), len(split))
     return torch.cat(parts)
 
 
-def _unit_batches(model: ResNet, split: Split, levels: int | None) -> Iterator[Tensor]:
-    device = next(model.parameters()).device
-    for indices in torch.arange(len(split)).split(_batch_size(split)):
-        yield to_unit(split.read(indices).images.to(device), levels)
+def _fast(model: ResNet) -> nn.Module:
+    """A copy that computes the same but for rounding, unless it is a fast one already."""
+    return model if isinstance(model, Inference) else optimize_for_inference(model, "fp32")
 
 
 def _batch_size(split: Split) -> int:
-    shape = split.read(torch.zeros(1, dtype=torch.int64)).images.shape
-    return max(1, min(_BATCH, _MOST_PIXELS // math.prod(shape[2:])))
+    pixels = math.prod(first_image(split).shape[2:])
+    return max(1, min(_BATCH, _MOST_PIXELS // pixels))

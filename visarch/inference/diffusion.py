@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from visarch.data import Batch, Split, to_unit
+from visarch.data.reading import Progress
 from visarch.data.splitting import spread
 from visarch.errors import UserError
 from visarch.evaluation.diffusion import DiffusionMeasurement, measure_diffusion
 from visarch.inference.noise import device_of, numbered_normal
 from visarch.inference.processes import Deal, alone
 from visarch.inference.recipe import Condition, Recipe, num_classes
+from visarch.inference.splits import first_image
 from visarch.models.unet import Denoiser
 from visarch.objectives.diffusion import diffuse, diffusion_loss, log_snr_and_rate, stratified_times
 from visarch.objectives.diffusion_bound import hybrid_loss
 from visarch.performance.choices import arrange, memory_format
+from visarch.performance.inference import choose_precision
 from visarch.sampling import (
     NO_LABEL,
     SAMPLERS,
@@ -45,7 +48,6 @@ _BATCH, _MOST_NUMBERS = 100, 2**20
 
 Network = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 """(x, t, label, vector) to what is predicted: a denoiser, or a function of one."""
-Progress = Callable[[int, int], None]
 Seen = Callable[[Tensor], None]
 
 
@@ -88,7 +90,8 @@ def sample(
     """New images of these numbers.
 
     Image number k depends on model, recipe, seed, k and its condition alone: to the last bit on one
-    machine, since whole batches are drawn whatever the others are.
+    machine, since whole batches are drawn whatever the others are. The recipe's precision is that
+    of the network; the sampler itself computes in fp32.
 
     Args:
         model: the denoiser, in eval mode.
@@ -105,22 +108,21 @@ def sample(
         seen: is shown each frame of the film as soon as it is there, batch by batch.
     """
     condition = recipe.usual(model, numbers) if condition is None else condition
-    guidance, on_cpu = recipe.guidance_for(condition), device_of(model).type == "cpu"
-    size, done = _SAMPLE_BATCH_ON_CPU if on_cpu else _SAMPLE_BATCH, 0
+    guidance, device = recipe.guidance_for(condition), device_of(model)
+    size, done = _SAMPLE_BATCH_ON_CPU if device.type == "cpu" else _SAMPLE_BATCH, 0
+    network = arranging(drawing(model, recipe))
 
     def draw(places: Tensor) -> Drawn:
         nonlocal done
         whole = places[torch.arange(size).clamp(max=len(places) - 1)]  # filled up with the last
-        network = bind(
-            arranging(model), recipe, condition.take(whole).to(device_of(model)), guidance
-        )
+        predict = bind(network, recipe, condition.take(whole).to(device), guidance)
         own = [numbers[place] for place in whole.tolist()]
 
         def show(x: Tensor) -> None:
             if seen is not None:
                 seen(_unit(x[: len(places)]))
 
-        drawn = _draw(model, recipe, network, shape, own, seed, known, frames, show)
+        drawn = _draw(device, recipe, predict, shape, own, seed, known, frames, show)
         done += len(places)
         progress(done, len(numbers))
         return Drawn(drawn.images[: len(places)], drawn.film[:, : len(places)])
@@ -131,9 +133,9 @@ def sample(
 
 
 def _draw(
-    model: Denoiser,
+    device: torch.device,
     recipe: Recipe,
-    network: Callable[[Tensor, Tensor], Tensor],
+    predict: Callable[[Tensor, Tensor], Tensor],
     shape: Sequence[int],
     numbers: Sequence[int],
     seed: int,
@@ -142,7 +144,6 @@ def _draw(
     show: Seen,
 ) -> Drawn:
     """One batch."""
-    device = device_of(model)
 
     def normal(purpose: str) -> Tensor:
         values = numbered_normal(purpose, seed, numbers, shape)
@@ -158,7 +159,7 @@ def _draw(
         film.append(x)  # it stays on the device: to fetch it would have the processor wait
         show(x)
 
-    denoise = denoiser(network, recipe.log_snr, recipe.prediction, limit=clip)
+    denoise = denoiser(predict, recipe.log_snr, recipe.prediction, limit=clip)
     rounds = 1
     if known is not None:
         rounds = known.rounds
@@ -184,6 +185,12 @@ def _draw(
     )
     seen = torch.stack(film) if film else images.new_empty(0, *images.shape)
     return Drawn(_unit(images), _unit(seen))
+
+
+def drawing(model: Denoiser, recipe: Recipe) -> Denoiser:
+    """The network that draws: in bf16 a fast copy, in fp32 the model itself."""
+    precision = choose_precision(model, recipe.precision)
+    return model if precision == "fp32" else model.optimize_for_inference(precision=precision)
 
 
 def arranging(model: Denoiser) -> Network:
@@ -306,7 +313,7 @@ def _batches(
     model: Denoiser, split: Split, levels: int | None, noise: StepNoise
 ) -> Iterator[tuple[Tensor, Condition, StepNoise]]:
     """Images of a split on the scale −1 … 1, what they are, and noise of their own."""
-    size = split.read(torch.zeros(1, dtype=torch.int64)).images.numel()
+    size = first_image(split).numel()
     batch_size = max(1, min(_BATCH, _MOST_NUMBERS // size))
     for number, indices in enumerate(torch.arange(len(split)).split(batch_size)):
         batch = split.read(indices).to(noise.device)

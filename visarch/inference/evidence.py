@@ -7,6 +7,7 @@ from torch import Tensor
 
 from visarch.data import Split, to_unit
 from visarch.inference.noise import device_of
+from visarch.inference.splits import first_image
 from visarch.models.resnet import ResNet
 
 
@@ -29,8 +30,7 @@ def activation_map(model: ResNet, split: Split, levels: int | None, label: int) 
     classifier = model.classifier
     if classifier is None or not 0 <= label < classifier.out_features:
         raise ValueError(f"class {label} is none of this classifier's")
-    stored = split.read(torch.zeros(1, dtype=torch.int64)).images
-    stages = model.stages(to_unit(stored.to(device_of(model)), levels))
+    stages = model.stages(to_unit(first_image(split).to(device_of(model)), levels))
     last = stages[f"z{len(model.stacks)}"][0]
     evidence = torch.tensordot(classifier.weight[label], last, dims=1) + classifier.bias[label]
     return evidence.float().cpu()

@@ -14,6 +14,7 @@ from visarch.data.preparation import times
 from visarch.errors import UserError
 from visarch.inference.diffusion import Known
 from visarch.inference.picking import is_number, pick
+from visarch.inference.splits import first_image
 from visarch.models.unet import Denoiser
 from visarch.run import Run
 
@@ -40,8 +41,8 @@ def read_known(run: Run[Denoiser], image: str, mask: Path, rounds: int) -> tuple
             f"--mask {mask} is {'white' if anew.all() else 'black'} all over: it must be white "
             "where the image is to be made anew, and black where it is kept."
         )
-    stored = picked.read(torch.zeros(1, dtype=torch.int64)).images
-    return picked, Known(to_unit(stored, run.preparation.levels)[0], ~anew, rounds)
+    unit = to_unit(first_image(picked), run.preparation.levels)[0]
+    return picked, Known(unit, ~anew, rounds)
 
 
 def _read_mask(run: Run[Denoiser], image: str, mask: Path) -> Tensor:
@@ -60,7 +61,7 @@ def _read_mask(run: Run[Denoiser], image: str, mask: Path) -> Tensor:
             f"--mask {mask} has {times(_size(mask))} pixels; it must have {sizes}, so as to lie on "
             "the image."
         )
-    return read.read(torch.zeros(1, dtype=torch.int64)).images[0] >= _WHITE
+    return first_image(read)[0] >= _WHITE
 
 
 def _read_array(run: Run[Denoiser], mask: Path) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from visarch.inference.diffusion import bind
 from visarch.inference.noise import numbered_normal
-from visarch.inference.recipe import Recipe, num_classes
+from visarch.inference.recipe import Recipe
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser, UNet
 from visarch.models.vae import GaussianVAE
@@ -20,11 +20,11 @@ from visarch.sampling import NO_LABEL
 
 @torch.no_grad()
 def resnet_maps(model: ResNet, x: Tensor) -> dict[str, Tensor]:
-    """z, z1 … and y of the ResNet, and the classes' logits where there are any.
+    """x, then z, z1 … and y of the ResNet, and the classes' logits where there are any.
 
     Shapes: x (C, H, …) on the unit scale; maps (c, h, …), vectors (c,), on the CPU.
     """
-    steps = model.stages(x[None])
+    steps = {"x": x[None], **model.stages(x[None])}
     if model.classifier is not None:
         steps["classes"] = model.classifier(steps["y"])
     return _first(steps)
@@ -32,39 +32,48 @@ def resnet_maps(model: ResNet, x: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def vae_maps(model: GaussianVAE, x: Tensor) -> dict[str, Tensor]:
-    """The steps of encoder and decoder, with z at the posterior's mean.
+    """x, then the steps of encoder and decoder, with z at the posterior's mean.
 
-    Shapes: as of `resnet_maps`.
+    Shapes: as of `resnet_maps`; a full Σ^{1/2} is a matrix (Z, Z).
     """
-    parts = ("f_in", "h", "f_mean")
-    names = [f"{half}.{part}" for half in ("encoder", "decoder") for part in parts]
-    with _noted(model, {name: name for name in names}) as steps:
-        z = model.encode(x[None]).mean
-        image, _ = model.decode(z)
-    steps["decoder.f_in"] = steps["decoder.f_in"].view(1, *model.config.grid_shape)  # from (b, n)
-    steps["decoder.f_mean"] = image  # what was padded is cropped off
-    after = list(steps)
-    order = [*after[:3], "z", *after[3:]]
-    return _first({name: z if name == "z" else steps[name] for name in order})
+    inner = [f"{half}.{part}" for half in ("encoder", "decoder") for part in ("f_in", "h")]
+    with _noted(model, {name: name for name in inner}) as steps:
+        posterior = model.encode(x[None])
+        image, sigma = model.decode(posterior.mean)
+    return _first(
+        {
+            "x": x[None],
+            "encoder.f_in": steps["encoder.f_in"],
+            "encoder.h": steps["encoder.h"],
+            "encoder.f_mean": posterior.mean,
+            "encoder.f_var": posterior.scale,
+            "z": posterior.mean,
+            "decoder.f_in": steps["decoder.f_in"].view(1, *model.config.grid_shape),  # from (1, n)
+            "decoder.h": steps["decoder.h"],
+            "decoder.f_mean": image,
+            "decoder.f_var": sigma.flatten(1),
+        }
+    )
 
 
 @torch.no_grad()
 def denoiser_maps(model: Denoiser, recipe: Recipe, x: Tensor, t: float) -> dict[str, Tensor]:
-    """The image with the noise of a time, x_t, and what each step of the U-Net makes of it.
+    """The image x with the noise of a time, and what each step of the U-Net makes of it.
 
-    It is told no class, and the vector of its recipe's first example where it takes one.
+    It is told no class if it knows that, and the vector of its recipe's first example where it
+    takes one.
 
-    Shapes: as of `resnet_maps`; ``x_t`` and ``y`` are on the scale −1 … 1.
+    Shapes: as of `resnet_maps`; here ``x`` is on the scale −1 … 1.
     """
     time = torch.full((1,), t, device=x.device)
     noise = numbered_normal("feature maps", 0, [0], tuple(x.shape)).to(x.device)
     noisy = diffuse(2 * x[None] - 1, noise, recipe.log_snr(time))
     condition = recipe.usual(model, [0])
-    if num_classes(model):
+    if condition.labels is not None and recipe.label_dropout > 0:
         condition = condition._replace(labels=torch.tensor([NO_LABEL]))
     with _noted(model, _unet_modules(model.unet)) as steps:
         bind(model, recipe, condition.to(x.device))(noisy, time)
-    return _first({"x_t": noisy, **steps})
+    return _first({"x": noisy, **steps})
 
 
 def _unet_modules(unet: UNet) -> dict[str, str]:

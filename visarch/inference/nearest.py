@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from visarch.data import Split
+from visarch.data.reading import Progress
 from visarch.inference.classifier import embed
 from visarch.inference.splits import representatives
 from visarch.models.resnet import ResNet
@@ -49,7 +49,7 @@ def build_index(
     levels: int | None,
     most: int,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Index:
     """The images of a split, or so many that stand for all, to be searched by their features.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from visarch.inference.diffusion import arranging, bind
+from visarch.inference.diffusion import arranging, bind, drawing
 from visarch.inference.noise import device_of, numbered_normal
 from visarch.inference.recipe import Condition, Recipe
 from visarch.models.unet import Denoiser
@@ -92,6 +92,7 @@ def interpolate(
     limit = None if inverted else clip
     first, last = noise
     images = []
+    model = model if inverted else drawing(model, recipe)
     for part in weights.split(_BATCH):
         network = _between(model, start, end, part, guidance)
         denoise = denoiser(network, recipe.log_snr, recipe.prediction, limit=limit)

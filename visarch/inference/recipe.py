@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ from visarch.training.runfolder import TASK
 EVALUATIONS = 20
 """Of the network, at most, for an image that is drawn with the steps chosen here."""
 _ANCESTRAL_STEPS = 250
+
+DrawingPrecision = Literal["auto", "fp32", "bf16"]
+"""Of the network's heavy operations where images are drawn: auto is bf16 where the device has units
+for it, fp32 elsewhere."""
 
 
 class Condition(NamedTuple):
@@ -67,6 +71,7 @@ class Recipe:
     """Of the sampler, unless another number is asked for."""
     guidance: float
     """w of classifier-free guidance, unless another is asked for."""
+    precision: DrawingPrecision = "auto"
     label_dropout: float = 0.0
     """How often no label was told in training; guidance takes some."""
     vector_mean: tuple[float, ...] | None = None

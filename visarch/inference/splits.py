@@ -6,12 +6,17 @@ from visarch.data import Data, Split
 from visarch.data.ondemand import join
 from visarch.data.splitting import representatives, spread
 
-__all__ = ["every_sample", "held_out", "representatives", "spread"]
+__all__ = ["every_sample", "first_image", "held_out", "representatives", "spread"]
 
 
 def held_out(data: Data) -> Split:
     """What the model was not trained on: the test split, or validation where there is none."""
     return data.splits.get("test") or data.splits["validation"]
+
+
+def first_image(split: Split) -> torch.Tensor:
+    """The first image of a split, as it holds it: (1, C, *spatial)."""
+    return split.read(torch.zeros(1, dtype=torch.int64)).images
 
 
 def every_sample(data: Data) -> tuple[Split, list[str]]:

@@ -3,13 +3,14 @@
 Images go in as a split holds them, and come out on the unit scale, on the CPU.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import prod
 
 import torch
 from torch import Tensor
 
 from visarch.data import Split, dequantize, to_unit
+from visarch.data.reading import Progress
 from visarch.evaluation.importance import Draw
 from visarch.evaluation.vae import VAEMeasurement, measure_vae
 from visarch.inference.noise import device_of, numbered_normal
@@ -29,7 +30,7 @@ def measure(
     noise: StepNoise,
     *,
     importance_samples: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> VAEMeasurement:
     """Measure a VAE on a whole split; the same noise gives the same numbers.
 
@@ -123,7 +124,7 @@ def embed(
     split: Split,
     levels: int | None,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviations of q(z | x) for each image; of the marginals, where Σ is full.
 

@@ -31,6 +31,9 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
 """of the weights that a copy is made from"""
 
+ENTRANCES = ("forward", "features", "stages", "encode", "decode")
+"""The methods by which a model is given tensors."""
+
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
@@ -62,7 +65,9 @@ def optimize_for_inference(
     return freeze(folded, chosen, observe(folded, calibration))
 
 
-def choose_precision(model: nn.Module, precision: Precision, calibration: Tensor | None) -> str:
+def choose_precision(
+    model: nn.Module, precision: Precision, calibration: Tensor | None = None
+) -> str:
     """fp32, bf16 or int8 for a model that can be made fast.
 
     Raises:
@@ -117,6 +122,8 @@ def freeze(folded: nn.Module, precision: str, ranges: Ranges | None = None) -> "
         if kind is not None:
             part.__class__ = _FAST_FORMS[kind]
             part.precision, part.is_packed, part.memory_format = precision, is_packed, layout  # type: ignore[assignment]
+            for name in ENTRANCES:
+                vars(part).pop(name, None)  # that of a model prepared for training
     assert isinstance(folded, Inference)
     return folded
 

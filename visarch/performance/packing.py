@@ -169,6 +169,8 @@ class PackedLinear(Packed):
         self.activation = activation or "none"
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != self.precision:
+            x = x.to(self.precision)
         num_rows = x.numel() // x.shape[-1]
         weight = self._layouts.get(num_rows)
         if weight is None:

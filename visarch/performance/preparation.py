@@ -15,7 +15,7 @@ from visarch.performance import choices
 from visarch.performance.dropout import FastDropout
 from visarch.performance.fused_block import FusedResBlockU
 from visarch.performance.in_place import FastBottleneckBlock, FastResidualBlock
-from visarch.performance.inference import optimize_for_inference
+from visarch.performance.inference import ENTRANCES, optimize_for_inference
 from visarch.performance.memory import keep_freed_memory
 from visarch.performance.outputs import map_tensors
 from visarch.performance.small_maps import FastConv, FastSameConv
@@ -28,8 +28,6 @@ _ON_CPU: dict[type[nn.Module], type[nn.Module]] = {
     BottleneckBlock: FastBottleneckBlock,
 }
 _ON_GPU: dict[type[nn.Module], type[nn.Module]] = {ResBlockU: FusedResBlockU}
-_ENTRANCES = ("forward", "features", "stages", "encode", "decode")
-"""The methods by which a model is given tensors."""
 _EXACT = (GaussianVAE,)
 """Whose likelihoods take full precision on a CPU."""
 
@@ -75,7 +73,7 @@ def prepare(
     layout = choices.memory_format(model, device, precision).value
     quicken(model)
     choices.arrange_weights(model, layout)
-    for name in _ENTRANCES:
+    for name in ENTRANCES:
         if hasattr(model, name):
             # a partial of the model, so that in a copy it is one of the copy
             setattr(model, name, partial(_enter, model, name, layout, low=precision == "bf16"))

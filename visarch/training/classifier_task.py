@@ -68,7 +68,9 @@ class ClassifierTask:
         assert batch.labels is not None
         targets = smooth_targets(batch.labels, len(self.classes), self.config.label_smoothing)
         if model.training:
-            x, targets = self.augment(batch.images, targets, noise)
+            # autocast is for the network: 8 bits are too few to say where pixels go
+            with torch.autocast(batch.images.device.type, enabled=False):
+                x, targets = self.augment(batch.images, targets, noise)
         else:
             x = to_unit(batch.images, self.levels)
         logits = model(x).float()

@@ -10,14 +10,14 @@ import torch
 from PIL.Image import Image
 
 from visarch.data import Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.inference.classifier import embed, logits
 from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
-from visarch.run import Progress
 from visarch.web import machine
 from visarch.web.overlay import over
-from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
+from visarch.web.parts import HEIGHT, choices, on, picture, results, run_and_image
 from visarch.web.shelf import ShownClassifier
 from visarch.web.uploads import read_upload
 
@@ -29,13 +29,10 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
     """Image in; probabilities, heat map and nearest training images out."""
     first = next(iter(shown.values()))
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            run = run_choice(shown)
-            image = image_input("Image")
-            held_out_button(shown, run, image)
-            note = gr.Markdown()
-            wanted = gr.Dropdown(_choices(first), value=_LIKELIEST, label="Heat map of")
-        with gr.Column(scale=3, min_width=300):
+        with choices():
+            run, image, note = run_and_image(shown)
+            wanted = gr.Dropdown(_classes(first), value=_LIKELIEST, label="Heat map of")
+        with results():
             chances = gr.Label(label="Probabilities", num_top_classes=5)
             heat = picture("Heat map: red speaks for the class, blue against it")
             nearest = gr.Gallery(
@@ -49,6 +46,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
                 allow_preview=False,
                 elem_classes="picture",
             )
+            missing = gr.Markdown()
 
     def answer(name: str, file: str | None, of: str) -> tuple[Any, ...]:
         if file is None:
@@ -67,24 +65,28 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
         name: str,
         file: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008, by which Gradio knows it
-    ) -> list[tuple[Image, str]]:
+    ) -> tuple[list[tuple[Image, str]], str]:
         if file is None:
-            return []
+            return [], ""
         own = shown[name]
 
         def tell(done: int, total: int) -> None:
             machine.go_on()
             progress((done, total), desc="Reading the training images, this once")
 
-        return neighbors(own, read_upload(file, own.run)[0], tell)
+        split, _ = read_upload(file, own.run)
+        try:
+            return neighbors(own, split, tell), ""
+        except UserError:  # the data has moved on, and the rest can still be done
+            return [], f"There are none to show: what {name} was trained on is not to be had."
 
     outputs = [chances, heat, note]
     on([image.change], answer, [run, image, wanted], outputs)
-    on([image.change], look_around, [run, image], nearest)
+    on([image.change], look_around, [run, image], [nearest, missing])
     on([wanted.input], repaint, [run, image, wanted], heat)
-    on([run.input], lambda name: gr.Dropdown(_choices(shown[name]), value=_LIKELIEST), run, wanted)
+    on([run.input], lambda name: gr.Dropdown(_classes(shown[name]), value=_LIKELIEST), run, wanted)
     on([run.input], lambda name, file: answer(name, file, _LIKELIEST), [run, image], outputs)
-    on([run.input], look_around, [run, image], nearest)
+    on([run.input], look_around, [run, image], [nearest, missing])
 
 
 def probabilities_of(shown: ShownClassifier, split: Split) -> dict[str, float]:
@@ -107,14 +109,14 @@ def heat_map(shown: ShownClassifier, split: Split, of: str | None) -> Image:
 def neighbors(
     shown: ShownClassifier, split: Split, progress: Progress = lambda done, total: None
 ) -> list[tuple[Image, str]]:
-    """The nearest training images, each with what it is called; none where they are not to be had.
+    """The nearest training images, each with what it is called.
 
     `progress` is told how many of them are read, where they must be.
+
+    Raises:
+        UserError: they are not to be had.
     """
-    try:
-        index = shown.index(progress)
-    except UserError:  # the data has moved on, and the rest can still be done
-        return []
+    index = shown.index(progress)
     features = embed(shown.run.model, split, shown.levels)[0]
     found = []
     for position, similarity in index.nearest(features, _NEIGHBORS):
@@ -130,5 +132,5 @@ def _class(chosen: str) -> str | None:
     return None if chosen == _LIKELIEST else chosen
 
 
-def _choices(shown: ShownClassifier) -> list[str]:
+def _classes(shown: ShownClassifier) -> list[str]:
     return [_LIKELIEST, *shown.classes]

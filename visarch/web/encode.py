@@ -12,10 +12,21 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split
+from visarch.describe.description import symbol
 from visarch.errors import UserError
+from visarch.inference.splits import first_image
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
-from visarch.web.parts import HEIGHT, held_out_button, image_input, on, picture, run_choice
+from visarch.web.parts import (
+    HEIGHT,
+    choices,
+    held_out_button,
+    image_input,
+    on,
+    picture,
+    results,
+    run_and_image,
+)
 from visarch.web.shelf import ShownVAE
 from visarch.web.uploads import read_upload
 
@@ -23,40 +34,40 @@ _SLIDERS = 8
 _REACH = 4.0
 """Standard deviations of the prior that a slider reaches, unless an image lies farther out."""
 _ON_THE_WAY = 9
+_UNSORTED = "Without its data it is not known what they tell: these are the first by number."
 _MOST_SAMPLES = 64
 
 
 def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
     """Two images, sliders, a way, samples."""
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            run = run_choice(shown)
-            image = image_input("Image")
-            held_out_button(shown, run, image)
-            note = gr.Markdown()
-        with gr.Column(scale=3, min_width=300):
+        with choices():
+            run, image, note = run_and_image(shown)
+        with results():
             pair = picture("Image, and its reconstruction g(f(x)) below")
     mean = gr.State()
-    with gr.Accordion("Latent dimensions: those first that tell most of an image"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+    latent = gr.Accordion("Latent dimensions: those first that tell most of an image")
+    with latent, gr.Row(elem_classes="picture-first"):
+        with choices():
+            unsorted = gr.Markdown()
             sliders = [
                 gr.Slider(-_REACH, _REACH, value=0, step=0.05, label=f"z{number}", visible=False)
                 for number in range(_SLIDERS)
             ]
-        with gr.Column(scale=3, min_width=300):
+        with results():
             decoded = picture("g(z)")
     with gr.Accordion("The way to another image"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             other = image_input("Another image")
             held_out_button(shown, run, other, "second held-out image")
-        with gr.Column(scale=3, min_width=300):
+        with results():
             way = picture("Along the straight line between both posterior means")
     with gr.Accordion("Samples"), gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
             count = gr.Slider(1, _MOST_SAMPLES, value=16, step=1, label="How many")
             draw = gr.Button("Draw samples", variant="primary")
-        with gr.Column(scale=3, min_width=300):
+        with results():
             samples = picture("g(z) for z ~ N(0, I)")
 
     def encode(name: str, file: str | None) -> tuple[Any, ...]:
@@ -81,8 +92,8 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         if start is None or end is None:
             return None
         own = shown[name]
-        (a, _), (b, _) = (read_upload(file, own.run) for file in (start, end))
-        ends = Split("ends", torch.cat([_images(a), _images(b)]), None, ["a", "b"])
+        images = [first_image(read_upload(file, own.run)[0]) for file in (start, end)]
+        ends = Split("ends", torch.cat(images), None, ["a", "b"])
         return grid(interpolate(own.run.model, ends, own.levels, _ON_THE_WAY), _ON_THE_WAY)
 
     def drawn(name: str, seed: float, count: float) -> Image:
@@ -90,7 +101,7 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         images = sample(own.run.model, number, int(seed or 0))
         return grid(images, math.ceil(math.sqrt(number)))
 
-    placed = [mean, decoded, *sliders]
+    placed = [mean, decoded, unsorted, *sliders]
     on([image.change, run.input], encode, [run, image], [pair, note, *placed])
     on([slider.release for slider in sliders], move, [run, mean, *sliders], decoded)
     on([image.change, other.change, run.input], walk, [run, image, other], way)
@@ -100,14 +111,16 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
 
 
 def _placed(shown: ShownVAE, split: Split | None) -> tuple[Any, ...]:
-    """z of an image, or 0; what is decoded from it; and the sliders where it lies."""
+    """z of an image, or 0; what is decoded from it; what is said of the sliders' order; and the
+    sliders where it lies."""
     model = shown.run.model
     if split is None:
         z = torch.zeros(model.config.latent_dim)
     else:
         z = embed(model, split, shown.levels)[0][0]
+    said = _UNSORTED if shown.information is None else ""
     sliders = [_slider(shown, rank, z) for rank in range(_SLIDERS)]
-    return z, _one(decode(model, z[None])), *sliders
+    return z, _one(decode(model, z[None])), said, *sliders
 
 
 def _slider(shown: ShownVAE, rank: int, z: Tensor) -> Any:
@@ -118,16 +131,12 @@ def _slider(shown: ShownVAE, rank: int, z: Tensor) -> Any:
     value = round(float(z[dimension]), 2)
     reach = max(_REACH, math.ceil(abs(value)))
     told = "" if shown.information is None else f" · {shown.information[dimension]:.2f} nats"
-    label = f"Dimension {dimension}{told}"
+    label = f"{symbol(f'z{dimension}')}{told}"
     return gr.Slider(minimum=-reach, maximum=reach, value=value, label=label, visible=True)
 
 
 def _one(images: Tensor) -> Image:
     return tile(images[0], HEIGHT - 20)
-
-
-def _images(split: Split) -> Tensor:
-    return split.read(torch.zeros(1, dtype=torch.int64)).images
 
 
 def _enlarged(images: Tensor) -> Tensor:

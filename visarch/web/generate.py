@@ -21,7 +21,7 @@ from visarch.outputs import save_picture
 from visarch.pictures import grid
 from visarch.sampling import SAMPLERS
 from visarch.web.film import streamed
-from visarch.web.parts import on, picture, run_choice
+from visarch.web.parts import choices, on, picture, results, run_choice
 from visarch.web.shelf import ShownDenoiser
 
 EACH = "each class in turn"
@@ -45,7 +45,7 @@ def generate_tab(shown: Mapping[str, ShownDenoiser]) -> None:
     """What is asked for on the left; the film, and then the pictures, on the right."""
     first = next(iter(shown.values()))
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             run = run_choice(shown)
             asking = list(_asking(first))
             seed = gr.Number(
@@ -55,7 +55,7 @@ def generate_tab(shown: Mapping[str, ShownDenoiser]) -> None:
             with gr.Row():
                 draw = gr.Button("Draw", variant="primary")
                 stop = gr.Button("Stop")
-        with gr.Column(scale=3, min_width=300):
+        with results():
             film = picture("From noise to pictures", height=None)
             said = gr.Markdown()
             file = gr.DownloadButton("Download, with the seed in the file", interactive=False)
@@ -109,7 +109,7 @@ def draw_pictures(
         ).images
 
     images = yield from streamed(work)
-    facts = drawing_facts(recipe, condition, seed) | told(run, condition)
+    facts = drawing_facts(run, recipe, condition, seed) | told(run, condition)
     path = Path(tempfile.mkdtemp()) / f"samples-{count}-seed-{seed}.png"
     save_picture(path, grid(images, columns), facts)
     return path, facts

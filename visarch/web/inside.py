@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
-from PIL.Image import Image
 from torch import Tensor
 
 from visarch.data import Split
@@ -15,21 +14,43 @@ from visarch.describe.drawing import draw
 from visarch.describe.networks import describe
 from visarch.inference.maps import denoiser_maps, resnet_maps, vae_maps
 from visarch.web.matrix import draw_matrix
-from visarch.web.overlay import sheet
-from visarch.web.parts import held_out_button, image_input, on, picture, run_choice
+from visarch.web.overlay import MOST_MAPS, sheet
+from visarch.web.parts import (
+    choices,
+    held_out_button,
+    image_input,
+    on,
+    picture,
+    results,
+    run_choice,
+)
 from visarch.web.shelf import Shown, ShownClassifier, ShownDenoiser, ShownVAE
-from visarch.web.uploads import read_upload
+from visarch.web.uploads import NO_IMAGE, read_upload
 
 _DIMENSIONS = {"1-d": 1, "2-d": 2}
+_IMAGE = "x"
+_CHOSEN = '[data-step="${step}"] { stroke: #e11d48; stroke-width: 3px; }'
+_TELL_STEP = """
+element.addEventListener("click", event => {
+  const tile = event.target.closest("[data-step]");
+  if (tile) trigger("click", {step: tile.dataset.step});
+});
+"""
 
 
 def inside_tab(shown: Mapping[str, Shown]) -> None:
     """The network; the feature maps of a step; V and Vᵀ."""
     first = next(iter(shown.values()))
     run = run_choice(shown)
-    drawing = gr.HTML(_drawing(first), elem_classes="drawing")
+    drawing = gr.HTML(
+        _drawing(first),
+        step=_IMAGE,
+        css_template=_CHOSEN,
+        js_on_load=_TELL_STEP,
+        elem_classes="drawing",
+    )
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             image = image_input("Image")
             held_out_button(shown, run, image)
             step = _step_choice(first)
@@ -41,27 +62,38 @@ def inside_tab(shown: Mapping[str, Shown]) -> None:
                 label="Time t of the noise",
                 visible=isinstance(first, ShownDenoiser),
             )
-        with gr.Column(scale=3, min_width=300):
+        with results():
             maps = picture("Feature maps", height=None)
-            said = gr.Markdown()
-    matrix_part()
+            said = gr.Markdown(NO_IMAGE)
 
-    def look(name: str, file: str | None, step: str, t: float) -> tuple[Image | None, str]:
+    def look(name: str, file: str | None, step: str, t: float) -> tuple[Any, ...]:
+        """The drawing with the step marked, its feature maps, and what is said of them."""
         if file is None:
-            return None, ""
+            return gr.HTML(step=step), None, NO_IMAGE
         own = shown[name]
         split, noted = read_upload(file, own.run)
         found = feature_maps(own, split, float(t))
-        chosen = step if step in found else next(iter(found))
-        return sheet(found[chosen]), " ".join(filter(None, [_said(found, chosen), noted]))
+        if step not in found:  # it was another run's
+            step = _IMAGE
+        told = " ".join(filter(None, [_said(step, found[step]), noted]))
+        return gr.HTML(step=step), sheet(found[step]), told
+
+    def point(name: str, file: str | None, t: float, event: gr.EventData) -> tuple[Any, ...]:
+        clicked = event._data.get("step") if isinstance(event._data, dict) else None
+        step = clicked if clicked in steps(shown[name]) else _IMAGE
+        return step, *look(name, file, step, t)
 
     def other(name: str, file: str | None, t: float) -> tuple[Any, ...]:
         own = shown[name]
+        drawn = gr.HTML(_drawing(own), step=_IMAGE)
         slider = gr.Slider(visible=isinstance(own, ShownDenoiser))
-        return _drawing(own), _step_choice(own), slider, *look(name, file, steps(own)[0], t)
+        return _step_choice(own), slider, drawn, *look(name, file, _IMAGE, t)[1:]
 
-    on([image.change, step.input, time.release], look, [run, image, step, time], [maps, said])
-    on([run.input], other, [run, image, time], [drawing, step, time, maps, said])
+    seen = [drawing, maps, said]
+    on([image.change, step.input, time.release], look, [run, image, step, time], seen)
+    on([drawing.click], point, [run, image, time], [step, *seen])
+    on([run.input], other, [run, image, time], [step, time, *seen])
+    matrix_part()
 
 
 def matrix_part() -> None:
@@ -72,14 +104,14 @@ def matrix_part() -> None:
         "often as the filter is laid on the image; what would fall on the padding is left out."
     )
     with gr.Row():
-        with gr.Column(scale=2, min_width=280):
+        with choices():
             ndim = gr.Radio(list(_DIMENSIONS), value="1-d", label="Image")
             size = gr.Slider(3, 8, value=7, step=1, label="Side H")
             kernel = gr.Slider(1, 5, value=3, step=1, label="Filter F")
             stride = gr.Slider(1, 4, value=1, step=1, label="Stride S")
             padding = gr.Slider(0, 4, value=1, step=1, label="Padding P")
         first = draw_matrix(1, 7, 3, 1, 1)
-        with gr.Column(scale=3, min_width=300):
+        with results():
             matrix = gr.HTML(first.svg, elem_classes="drawing")
             lemmas = gr.Markdown(first.said)
 
@@ -102,17 +134,15 @@ def feature_maps(shown: Shown, split: Split, t: float) -> dict[str, Tensor]:
 
 
 def steps(shown: Shown) -> list[str]:
-    """Those whose outcome can be looked at, in their order."""
-    names = [step.name for step in _description(shown).steps]
-    if isinstance(shown, ShownDenoiser):
-        return ["x_t", *(name for name in names if name != "u")]
-    return [name for name in names if not name.endswith("f_var")]
+    """What can be looked at: the image, and what is drawn behind it, in its order."""
+    return [_IMAGE, *(step.name for step in _description(shown).steps if step.name != "u")]
 
 
 def _step_choice(shown: Shown) -> gr.Dropdown:
-    """The steps as the note writes them, the first one chosen."""
+    """The steps as the note writes them, the image chosen."""
     names = steps(shown)
-    return gr.Dropdown([(symbol(name), name) for name in names], value=names[0], label="Step")
+    label = "Step, or click one in the drawing"
+    return gr.Dropdown([(symbol(name), name) for name in names], value=_IMAGE, label=label)
 
 
 def _description(shown: Shown) -> Description:
@@ -123,7 +153,8 @@ def _drawing(shown: Shown) -> str:
     return draw(_description(shown))
 
 
-def _said(found: Mapping[str, Tensor], name: str) -> str:
-    maps = found[name]
+def _said(step: str, maps: Tensor) -> str:
     low, high = float(maps.min()), float(maps.max())
-    return f"{symbol(name)}: {times(maps.shape)}, values from {low:.3g} to {high:.3g}."
+    first = f" The first {MOST_MAPS} are shown." if maps.ndim == 3 and len(maps) > MOST_MAPS else ""
+    values = f"values from {low:.3g} to {high:.3g}" if low < high else f"value {low:.3g}"
+    return f"{symbol(step)}: {times(maps.shape)}, {values}.{first}"

@@ -17,7 +17,8 @@ _DENSITY = 0.65
 """How much of the image the strongest evidence covers."""
 _TILE, _FEW = 72, 240
 """Pixels: of a feature map's side at least, and of all in a row if there are few."""
-_MOST_CHANNELS = 32
+MOST_MAPS = 32
+"""That are shown of a step."""
 
 
 def over(image: Tensor, evidence: Tensor, side: int) -> Image:
@@ -44,14 +45,16 @@ def over(image: Tensor, evidence: Tensor, side: int) -> Image:
 
 def sheet(maps: Tensor) -> Image:
     """Feature maps (c, h, w), the first of many, each from its smallest value (black) to its
-    largest (white); of a vector (c,) one square for each number."""
+    largest (white); of a vector (c,) one square for each number; a matrix (h, w) as one map."""
+    if maps.ndim == 2:
+        maps = maps[None]
     if maps.ndim == 1:
         columns = math.ceil(math.sqrt(len(maps)))
         missing = columns * math.ceil(len(maps) / columns) - len(maps)
         # (c,) → (1, rows, columns), the last row filled up with the mean
         filled = torch.cat([maps, maps.mean().expand(missing)]).view(1, -1, columns)
         return tile(_stretched(filled)[0], _FEW)
-    shown = _stretched(maps[:_MOST_CHANNELS])
+    shown = _stretched(maps[:MOST_MAPS])
     columns = math.ceil(math.sqrt(len(shown)))
     side = max(_TILE, _FEW // columns)
     return arrange([tile(stretched, side) for stretched in shown], columns)

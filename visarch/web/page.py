@@ -29,8 +29,14 @@ CSS = """
 .gradio-container main { width: 100%; }
 .drawing { overflow-x: auto; }
 .drawing svg { display: block; max-width: none; height: auto; }
+.drawing text { pointer-events: none; }
+.drawing [data-step] { cursor: pointer; }
 .picture .image-container, .picture .grid-wrap { padding-top: 34px; }
 .picture .grid-wrap { max-height: none !important; overflow: visible; }
+.picture .caption-label {
+  max-width: 100%; overflow: visible; white-space: normal; overflow-wrap: anywhere;
+  font-size: 12px; line-height: 1.3; padding: 2px 6px;
+}
 .picture .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important;
 }
@@ -40,6 +46,8 @@ CSS = """
 footer { display: none !important; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
+  .picture-first { flex-direction: column-reverse; }
+  .picture-first > * { width: 100%; }
   .tab-container button { padding: 0 7px !important; font-size: 14px !important; }
 }
 """

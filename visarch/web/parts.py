@@ -63,6 +63,24 @@ def politely(function: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
+def choices() -> gr.Column:
+    """The left column of a row: what is asked for."""
+    return gr.Column(scale=2, min_width=280)
+
+
+def results() -> gr.Column:
+    """The right column of a row: what comes of it."""
+    return gr.Column(scale=3, min_width=300)
+
+
+def run_and_image(shown: Mapping[str, Shown]) -> tuple[gr.Dropdown, gr.Image, gr.Markdown]:
+    """Which of these runs, an image for it, and room for what should be known of the image."""
+    run = run_choice(shown)
+    image = image_input("Image")
+    held_out_button(shown, run, image)
+    return run, image, gr.Markdown()
+
+
 def run_choice(shown: Mapping[str, Shown]) -> gr.Dropdown:
     """Which of these runs; to be seen only where there are several."""
     names = list(shown)
@@ -100,13 +118,16 @@ def picture(label: str, height: int | None = HEIGHT) -> gr.Image:
 def held_out_button(
     shown: Mapping[str, Shown], run: gr.Dropdown, image: gr.Image, name: str = "held-out image"
 ) -> None:
-    """A button that puts one of the images there that the model was not trained on."""
+    """A button that puts one of the images there that the model was not trained on, and says which
+    one it is."""
     button = gr.Button(f"Take a {name}", size="sm")
+    said = gr.Markdown()
 
-    def take(chosen: str) -> Image:
-        return shown[chosen].held_out(random.randrange(2**31))[0]
+    def take(chosen: str) -> tuple[Image, str]:
+        return shown[chosen].held_out(random.randrange(2**31))
 
-    on([button.click], take, run, image)
+    on([button.click], take, run, [image, said])
+    on([image.upload, image.clear], lambda: "", [], said)
 
 
 def _declined(error: Exception) -> Exception:

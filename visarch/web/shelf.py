@@ -12,17 +12,19 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from visarch.data import Data, Split, to_unit
+from visarch.data.reading import Progress
 from visarch.errors import UserError
 from visarch.inference.classifier import class_names
 from visarch.inference.nearest import Index, build_index
+from visarch.inference.noise import device_of
 from visarch.inference.recipe import recipe_of
-from visarch.inference.splits import representatives
+from visarch.inference.splits import first_image, representatives
 from visarch.inference.vae import information
 from visarch.models.resnet import ResNet
 from visarch.models.unet import Denoiser
 from visarch.models.vae import GaussianVAE
 from visarch.pictures import to_picture
-from visarch.run import Progress, Run, load_run
+from visarch.run import Run, load_run
 
 _SEARCHED, _MEASURED = 2000, 500
 """Images, at most: whose features are searched, by which latent dimensions are sorted."""
@@ -50,7 +52,13 @@ class Shown(Generic[M]):
         Raises:
             UserError: it is not known, or no longer there.
         """
-        return self.run.open_data()
+        try:
+            return self.run.open_data()
+        except UserError as error:
+            raise UserError(
+                f"What {self.name} was trained on is not known here, or no longer there: drop or "
+                "paste an image of your own."
+            ) from error
 
     def held_out(self, number: int) -> tuple[Image, str]:
         """One of the images that the model was not trained on, counted round and round, and what
@@ -62,15 +70,14 @@ class Shown(Generic[M]):
         split = self.run.held_out(self.data)
         number %= len(split)
         stored = split.read(torch.tensor([number]))
-        name = f"image {number} of the held-out ones"
+        name = f"Held-out image {number}"
         if stored.labels is not None and self.data.classes and stored.labels[0] >= 0:
-            name += f", {self.data.classes[int(stored.labels[0])]}"
+            name += f": {self.data.classes[int(stored.labels[0])]}"
         return to_picture(to_unit(stored.images[0], self.levels)), name
 
     def unit(self, split: Split) -> Tensor:
         """The first image of a split on the unit scale, on the model's device."""
-        stored = split.read(torch.zeros(1, dtype=torch.int64)).images[0]
-        return to_unit(stored.to(next(self.run.model.parameters()).device), self.levels)
+        return to_unit(first_image(split)[0].to(device_of(self.run.model)), self.levels)
 
 
 @dataclass

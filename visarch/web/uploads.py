@@ -17,6 +17,7 @@ MOST_BYTES = 20 * 2**20
 """Of a file; the server takes no larger one."""
 MOST_PIXELS = 40_000_000
 """Of an image: what it takes decoded must fit into memory for several people at once."""
+NO_IMAGE = "There is no image yet: drop one, paste one, or take a held-out one."
 
 
 def read_upload(file: str | None, run: Run) -> tuple[Split, str]:
@@ -27,7 +28,7 @@ def read_upload(file: str | None, run: Run) -> tuple[Split, str]:
         UserError: there is no image yet, or none in the file, or it is too large.
     """
     if file is None:
-        raise UserError("There is no image yet: drop one, paste one, or take a held-out one.")
+        raise UserError(NO_IMAGE)
     if not os.path.isfile(file):
         raise UserError("The image is kept no longer: put it there again.")
     try:

@@ -13,6 +13,7 @@ from .visitor import LIKELIEST, Deed, Visitor
 
 NUMBERS = (None, True, -1, 0, 1.5, 1e9, 1e308, "three", "", [], {}, [1], float("nan"), 10**400)
 TEXTS = (None, 7, "", "nobody", "\0", "\ud800", "x" * 10_000, [], ["classifier"], {}, "../..")
+EVENTS = (None, 7, "step", [], {}, {"step": None}, {"step": "z"}, {"step": ["z"]}, {"_data": 1})
 FILES = (
     *(7, "", "data:image/png;base64,AAAA", "/etc/passwd", [], {}, {"path": None}, {"path": 7}),
     {"path": None, "url": "http://127.0.0.1:{port}/canary"},
@@ -41,12 +42,13 @@ def wrong_values(traps: Traps) -> Deed:
             "drawn_2": ["2-d", 7, 3, 1, 1],
             "look": ["classifier", None, "z", 0.5],
             "other": ["classifier", None, 0.5],
+            "point": ["classifier", None, 0.5],
         }
         function = random.choice(list(right))
         data = right[function]
         place = random.randrange(len(data))
         data[place] = traps.laid(random.choice((*NUMBERS, *TEXTS, *FILES)))
-        said = visitor.refusal(function, *data)
+        said = visitor.refusal(function, *data, event_data=random.choice(EVENTS))
         if said is None:
             return "answered"
         assert '"error": null' not in said, (function, data, said)
@@ -81,7 +83,7 @@ def wrong_question(visitor: Visitor, random: Random) -> str:
             json.dumps(own | {"trigger_id": 10**9, "event_data": {"a": [1]}}),
             json.dumps(own | {"event_data": 7, "simple_format": True}),
             json.dumps(own | {"fn_index": visitor.functions["unnamed"]}),
-            *(json.dumps(own | {"fn_index": n, "data": []}) for n in range(22)),
+            *(json.dumps(own | {"fn_index": n, "data": []}) for n in range(30)),
             json.dumps(own).replace('"classifier"', "NaN"),
             json.dumps(own).encode("utf-16"),
             json.dumps(own) + "x",

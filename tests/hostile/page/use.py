@@ -28,7 +28,7 @@ def classify(visitor: Visitor, random: Random) -> str:
 
 def look_around(visitor: Visitor, random: Random) -> str:
     path = visitor.upload("a.png", png(random))
-    (gallery,) = visitor.ask("look_around", "classifier", image_at(path))
+    gallery, _ = visitor.ask("look_around", "classifier", image_at(path))
     assert gallery, gallery
     return "answered"
 
@@ -71,7 +71,7 @@ def generate_long(visitor: Visitor, random: Random) -> str:
 
 def look_inside(visitor: Visitor, random: Random) -> str:
     path = visitor.upload("a.png", png(random))
-    maps, said = visitor.ask("look", "classifier", image_at(path), "z", 0.5)
+    _, maps, said = visitor.ask("look", "classifier", image_at(path), "z", 0.5)
     assert maps["path"], said
     return "answered"
 

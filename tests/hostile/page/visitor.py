@@ -98,14 +98,14 @@ class Visitor:
         kind = "application/json"
         return self.request("POST", "/gradio_api/queue/join", question, Content_Type=kind)
 
-    def ask(self, function: str, *data: Any) -> list[Any]:
+    def ask(self, function: str, *data: Any, **more: Any) -> list[Any]:
         """What a function of the page answers.
 
         Raises:
             Declined: it does not, and says why.
             Busy: too many are waiting.
         """
-        status, text = self.join(function, data)
+        status, text = self.join(function, data, **more)
         if status == 503:
             raise Busy(text.decode())
         if status != 200:
@@ -142,10 +142,10 @@ class Visitor:
         host, port = self.host.rsplit(":", 1)
         return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
-    def refusal(self, function: str, *data: Any) -> str | None:
+    def refusal(self, function: str, *data: Any, **more: Any) -> str | None:
         """Why the page does not answer; nothing where it does."""
         try:
-            self.ask(function, *data)
+            self.ask(function, *data, **more)
         except Declined as why:
             return str(why)
         return None
