@@ -21,7 +21,7 @@ test: .venv/installed-dev  ## run the tests
 
 soak: .venv/installed-dev  ## kill, starve and wear out trainings and feed them what they cannot use, for hours
 	@cd tests && ../$(BIN)/python -m soak
-	@for part in data arguments files network; do $(BIN)/python tests/soak/input_$$part.py || exit 1; done
+	@for part in data arguments files network page; do $(BIN)/python tests/soak/input_$$part.py || exit 1; done
 
 lint: .venv/installed-dev  ## check style and types
 	@$(BIN)/ruff check .

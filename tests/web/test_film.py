@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from visarch.errors import UserError
+
+pytest.importorskip("gradio", reason="the page needs visarch[web]")
+from visarch.web import machine
 from visarch.web.film import streamed
+from visarch.web.parts import politely
 
 
 def test_all_is_told_and_returned():
@@ -47,17 +53,57 @@ def test_what_is_raised_is_raised_here():
         next(stream)
 
 
-def test_the_work_ends_when_nobody_watches():
-    told = []
+def test_the_work_ends_when_nobody_watches_and_nobody_waits_for_it():
+    go_on, ended = threading.Event(), threading.Event()
 
     def work(tell: Callable[[int], None]) -> None:
-        for number in range(10**9):
-            told.append(number)
-            tell(number)
+        try:
+            tell(1)
+            assert go_on.wait(60)
+            tell(2)
+        finally:
+            ended.set()
 
     stream = streamed(work)
     next(stream)
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "film"]
-    count = len(told)
-    assert count < 10**9
+    assert not ended.is_set()
+    go_on.set()
+    assert ended.wait(60)
+
+
+def test_one_thing_at_a_time_is_computed():
+    """What was left goes on to its next word before the next one begins."""
+    go_on, second = threading.Event(), threading.Event()
+
+    def work(tell: Callable[[int], None]) -> None:
+        tell(1)
+        assert go_on.wait(60)
+        assert not second.is_set()
+        tell(2)
+
+    left = streamed(work)
+    next(left)
+    left.close()
+    answer = threading.Thread(target=politely(second.set))
+    answer.start()
+    assert not second.wait(0.1)
+    go_on.set()
+    assert second.wait(60)
+    answer.join()
+
+
+def test_it_ends_with_the_page(monkeypatch: pytest.MonkeyPatch):
+    """And ending waits for it."""
+    monkeypatch.setattr(machine, "_worker", ThreadPoolExecutor(1))
+    monkeypatch.setattr(machine, "_closing", threading.Event())
+
+    def work(tell: Callable[[int], None]) -> None:
+        while True:
+            tell(1)
+
+    stream = streamed(work)
+    next(stream)
+    machine.close()
+    with pytest.raises(UserError, match="is ending"):
+        list(stream)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
+import json
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +51,11 @@ class Visit:
     """Someone who looks at the page, and whom their browser asked."""
 
     def __init__(self, chromium: Any, address: str, size: dict[str, int] = DESK) -> None:
-        self.context = chromium.new_context(viewport=size, accept_downloads=True)
+        self.context = chromium.new_context(
+            viewport=size,
+            accept_downloads=True,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(_PATIENCE)
         self.hosts: set[str] = set()
@@ -75,6 +82,17 @@ class Visit:
         place = self.page.locator(f'{PANEL} input[type="file"]').nth(number)
         kind = "image/gif" if name.endswith(".gif") else "image/png"
         place.set_input_files({"name": name, "mimeType": kind, "buffer": content})
+
+    def copy(self, content: bytes) -> None:
+        """A PNG into the clipboard."""
+        self.page.evaluate(
+            """async text => {
+                const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));
+                const image = new Blob([bytes], {type: "image/png"});
+                await navigator.clipboard.write([new ClipboardItem({"image/png": image})]);
+            }""",
+            base64.b64encode(content).decode(),
+        )
 
     def shot(self, panel: Any, label: str) -> Any:
         """A picture of the page, once it is there."""
@@ -116,6 +134,26 @@ def test_an_image_is_classified(visit: Visit):
     visit.page.wait_for_function(
         "old => ![...document.querySelectorAll('img')].some(image => image.src === old)", arg=before
     )
+
+
+@pytest.mark.parametrize("way", ["button", "Control+V"])
+def test_an_image_is_pasted(visit: Visit, way: str):
+    visit.copy(red())
+    panel = visit.open("Classify")
+    if way == "button":
+        panel.get_by_label("Paste from clipboard").click()
+    else:
+        visit.page.keyboard.press(way)
+    panel.get_by_test_id("label-output-value").wait_for()
+    visit.shot(panel, "Heat map: red")
+
+
+def test_words_are_pasted_where_words_belong(visit: Visit):
+    panel = visit.open("Generate")
+    visit.page.evaluate("() => navigator.clipboard.writeText('23')")
+    panel.get_by_label("Seed").fill("")
+    panel.get_by_label("Seed").press("Control+V")
+    assert panel.get_by_label("Seed").input_value() == "23"
 
 
 def test_a_held_out_image_is_told_from_others(visit: Visit):
@@ -191,6 +229,46 @@ def test_pictures_come_out_of_noise(visit: Visit, tmp_path: Path):
     assert facts["seed"] == "17"
     assert facts["label"] == "blue"
     assert facts["steps"] == "4"
+
+
+def test_a_generation_is_stopped(visit: Visit):
+    panel = visit.open("Generate")
+    steps, draw = panel.get_by_label("number input for Steps"), panel.get_by_role("button")
+    steps.fill("250")
+    panel.get_by_label("Sampler").click()
+    panel.get_by_role("option", name="heun").click()
+    draw.filter(has_text="Draw").click()
+    panel.get_by_text("Frame ").wait_for()
+    draw.filter(has_text="Stop").click()
+    visit.page.wait_for_timeout(500)  # what was on its way when it was stopped
+    before = panel.get_by_text("Frame ").inner_text()
+    visit.page.wait_for_timeout(1000)
+    assert panel.get_by_text("Frame ").inner_text() == before
+    steps.fill("2")
+    draw.filter(has_text="Draw").click()
+    panel.get_by_text("steps 2").wait_for()
+
+
+def test_a_full_queue_is_told_of_and_empties(visit: Visit, page: Any):
+    """Someone else asks for more than may wait, and leaves."""
+    config = json.loads(visit.page.request.get(f"{page.address}config").text())
+    functions = {function["api_name"]: function["id"] for function in config["dependencies"]}
+    wish = ["diffusion", "each class in turn", "", "heun", 250, 1, 0, 16]
+    asked = {"data": wish, "fn_index": functions["drawn_1"], "session_hash": "someone"}
+    join = f"{page.address}gradio_api/queue/join"
+    statuses = {visit.page.request.post(join, data=asked).status for _ in range(40)}
+    assert statuses == {200, 503}
+    panel = visit.open("Classify")
+    panel.get_by_role("button", name="Take a held-out image").click()
+    visit.page.get_by_text("currently busy. Please try again").first.wait_for()
+    with socket.create_connection(
+        (urlsplit(page.address).hostname, urlsplit(page.address).port)
+    ) as other:
+        path = "/gradio_api/queue/data?session_hash=someone"
+        other.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert b"200" in other.recv(100)
+    panel.get_by_role("button", name="Take a held-out image").click()
+    panel.get_by_test_id("label-output-value").wait_for()
 
 
 def test_one_looks_inside(visit: Visit):

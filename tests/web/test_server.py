@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,6 +83,26 @@ def test_a_question_opens_no_file_of_the_machine_and_no_address(page):
         assert question(page, [{"path": path, "meta": {"_type": "gradio.FileData"}}])[0] == 403
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'--edge\r\nContent-Disposition: form-data; name="files"\r\n\r\n1\r\n--edge--\r\n',
+        b"no form",
+    ],
+)
+def test_an_odd_form_is_refused(page, body: bytes):
+    kind = "multipart/form-data; boundary=edge"
+    path = "/gradio_api/upload?upload_id=someone"
+    status, said = ask(page, path, "POST", body, **{"Content-Type": kind})
+    assert (status, b"Internal" in said) == (400, False)
+
+
+def test_a_question_that_nobody_put_has_no_answer(page):
+    status, said = ask(page, "/gradio_api/queue/data?session_hash=nobody")
+    assert status == 200
+    assert b"session_not_found" in said
+
+
 def test_another_site_is_no_name_for_it(page):
     assert ask(page, "/", Host="evil.example")[0] == 403
 
@@ -103,6 +124,27 @@ def test_it_ends_when_asked_and_leaves_nothing(runs, show, tmp_path: Path, endin
         assert page.process.wait(120) == 0
     assert (tmp_path / "stderr").read_text() == ""
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_it_ends_in_the_midst_of_a_computation(runs, show, tmp_path: Path):
+    """Python aborts where a thread still computes when it ends."""
+    pytest.importorskip("gradio", reason="the page needs visarch[web]")
+    with show(tmp_path, runs.diffusion) as page:
+        _, config = ask(page, "/config")
+        (draw,) = [
+            dependency["id"]
+            for dependency in json.loads(config)["dependencies"]
+            if dependency["api_name"] == "drawn"
+        ]
+        wish = ["diffusion", "each class in turn", "", "heun", 250, 1, 0, 16]
+        body = json.dumps({"data": wish, "fn_index": draw, "session_hash": "someone"})
+        kind = {"Content-Type": "application/json"}
+        assert ask(page, "/gradio_api/queue/join", "POST", body, **kind)[0] == 200
+        time.sleep(0.5)
+        page.process.send_signal(signal.SIGTERM)
+        assert page.process.stdout.read() == "The page has ended.\n"
+        assert page.process.wait(120) == 0
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 def test_a_port_that_is_taken_is_told_of():

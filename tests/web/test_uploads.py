@@ -88,3 +88,9 @@ def test_what_is_no_use_is_declined(run: Run, tmp_path: Path, content: bytes, sa
 def test_nothing_is_asked_for(run: Run):
     with pytest.raises(UserError, match="no image yet"):
         read_upload(None, run)
+
+
+def test_what_is_kept_no_longer_is_told_of(run: Run, tmp_path: Path):
+    for name in ("gone.png", "x" * 1000):
+        with pytest.raises(UserError, match="kept no longer: put it there again"):
+            read_upload(str(tmp_path / name), run)

@@ -15,6 +15,7 @@ from visarch.errors import UserError
 from visarch.inference.classifier import embed, logits
 from visarch.inference.evidence import activation_map
 from visarch.pictures import tile
+from visarch.web import machine
 from visarch.web.overlay import over
 from visarch.web.parts import HEIGHT, choices, on, picture, results, run_and_image
 from visarch.web.shelf import ShownClassifier
@@ -70,6 +71,7 @@ def classify_tab(shown: Mapping[str, ShownClassifier]) -> None:
         own = shown[name]
 
         def tell(done: int, total: int) -> None:
+            machine.go_on()
             progress((done, total), desc="Reading the training images, this once")
 
         split, _ = read_upload(file, own.run)

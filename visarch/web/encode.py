@@ -13,6 +13,7 @@ from torch import Tensor
 
 from visarch.data import Split
 from visarch.describe.description import symbol
+from visarch.errors import UserError
 from visarch.inference.splits import first_image
 from visarch.inference.vae import decode, embed, interpolate, reconstruct, sample
 from visarch.pictures import beside, grid, tile
@@ -78,7 +79,9 @@ def encode_tab(shown: Mapping[str, ShownVAE]) -> None:
         originals, reconstructions = map(_enlarged, both)
         return beside(originals, reconstructions), noted, *_placed(own, split)
 
-    def move(name: str, z: Tensor, *values: float) -> Image:
+    def move(name: str, z: Tensor | None, *values: float) -> Image:
+        if z is None:
+            raise UserError("The page no longer knows what was here: open it anew.")
         own = shown[name]
         moved = z.clone()  # the image stays where it is
         for dimension, value in zip(own.order, values, strict=False):

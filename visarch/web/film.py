@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TypeVar
 
+from visarch.web import machine
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -19,8 +21,9 @@ class _LeftError(Exception):
 def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
     """Yield what ``work`` tells as soon as it tells it, and return what it returns.
 
-    It works in a thread of its own, which ends the next time that it tells something after the
-    generator was closed. What it raises is raised here.
+    It works once the machine is free, and ends the next time that it tells something after the
+    generator was closed. Closing does not wait for that: it is done by the thread that serves
+    everyone. What is raised there is raised here.
     """
     told: queue.SimpleQueue[T | Future[R]] = queue.SimpleQueue()
     left = threading.Event()
@@ -28,22 +31,13 @@ def streamed(work: Callable[[Callable[[T], None]], R]) -> Generator[T, None, R]:
     def tell(value: T) -> None:
         if left.is_set():
             raise _LeftError
+        machine.go_on()
         told.put(value)
 
-    def run() -> None:
-        end: Future[R] = Future()
-        try:
-            end.set_result(work(tell))
-        except BaseException as error:
-            end.set_exception(error)
-        told.put(end)
-
-    thread = threading.Thread(target=run, name="film", daemon=True)
-    thread.start()
+    machine.submit(work, tell).add_done_callback(told.put)
     try:
         while not isinstance(value := told.get(), Future):
             yield value
         return value.result()
     finally:
         left.set()
-        thread.join()

@@ -79,7 +79,9 @@ def inside_tab(shown: Mapping[str, Shown]) -> None:
         return gr.HTML(step=step), sheet(found[step]), told
 
     def point(name: str, file: str | None, t: float, event: gr.EventData) -> tuple[Any, ...]:
-        return event.step, *look(name, file, event.step, t)
+        clicked = event._data.get("step") if isinstance(event._data, dict) else None
+        step = clicked if clicked in steps(shown[name]) else _IMAGE
+        return step, *look(name, file, step, t)
 
     def other(name: str, file: str | None, t: float) -> tuple[Any, ...]:
         own = shown[name]

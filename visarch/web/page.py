@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
+from gradio.server_messages import UnexpectedErrorMessage
 
 from visarch.web.classify import classify_tab
 from visarch.web.encode import encode_tab
@@ -13,8 +16,10 @@ from visarch.web.shelf import Shelf
 TITLE = "visarch"
 _QUEUE = 32
 """Questions that may wait; whoever asks one more is told to come again."""
-_CLEANED_EVERY, _KEPT = 600, 3600
-"""Seconds: between two cleanings, and how long pictures and uploads are kept."""
+_SESSIONS = 256
+"""Visitors of whom is remembered what they have before them."""
+_UNHEARD = 256
+"""Messages, at most, that wait for visitors who do not listen."""
 
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -47,6 +52,18 @@ footer { display: none !important; }
 }
 """
 
+PASTE = """() => document.addEventListener("paste", event => {
+    const image = [...event.clipboardData.files].find(file => file.type.startsWith("image/"));
+    const places = [...document.querySelectorAll('[role="tabpanel"] input[type="file"]')];
+    const place = places.find(place => place.closest('[role="tabpanel"]').offsetParent);
+    if (!image || !place) return;
+    const files = new DataTransfer();
+    files.items.add(image);
+    place.files = files.files;
+    place.dispatchEvent(new Event("change", {bubbles: true}));
+})"""
+"""Ctrl-V: what is pasted goes where the first image is still missing."""
+
 
 def theme() -> gr.themes.Base:
     """Calm colors, and the fonts that are there: none is fetched."""
@@ -55,11 +72,41 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(shelf: Shelf) -> gr.Blocks:
+class Page(gr.Blocks):
+    """A page that reads a question before it computes: a value that does not belong there is
+    told to whoever sent it, and is no error of the page."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> list[Any]:
+        try:
+            values = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error as error:
+            raise gr.Error(error.message, print_exception=False) from error
+        except Exception as error:
+            raise gr.Error("This question has a wrong value.", print_exception=False) from error
+        for block, value in zip(block_fn.inputs, values, strict=True):
+            if isinstance(block, (gr.Dropdown, gr.Radio)) and not isinstance(value, str):
+                said = f"{block.label}: choose one of those that are there."
+                raise gr.Error(said, print_exception=False)
+        return values
+
+    def forget(self) -> None:
+        """Drop what waits for visitors who do not listen, where it is too much, and tell them so
+        should they come back; and the list of files that there have been, which only grows."""
+        for files in self.temp_file_sets:
+            files.clear()
+        waiting = list(self._queue.pending_messages_per_session.values())
+        while sum(max(0, messages.qsize() - 1) for messages in waiting) > _UNHEARD:
+            fullest = max(waiting, key=lambda messages: messages.qsize())
+            while not fullest.empty():
+                fullest.get_nowait()
+            fullest.put_nowait(UnexpectedErrorMessage(message="You have not listened: ask again."))
+
+
+def build(shelf: Shelf) -> Page:
     """The page of these runs."""
-    with gr.Blocks(
-        analytics_enabled=False, title=TITLE, delete_cache=(_CLEANED_EVERY, _KEPT)
-    ) as page:
+    with Page(analytics_enabled=False, title=TITLE) as page:
         gr.Markdown(f"# {TITLE}\n\n{_listed(shelf)}")
         with gr.Tabs():
             if shelf.classifiers:
@@ -73,6 +120,7 @@ def build(shelf: Shelf) -> gr.Blocks:
                     generate_tab(shelf.denoisers)
             with gr.Tab("Look inside"):
                 inside_tab(shelf.all)
+    page.state_session_capacity = _SESSIONS
     page.queue(max_size=_QUEUE, default_concurrency_limit=1)
     return page
 

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 from PIL.Image import Image
 
-from visarch.errors import UserError
+from visarch.errors import UserError, lacks_memory
+from visarch.web import machine
 from visarch.web.shelf import Shown
 
 HEIGHT = 260
@@ -37,14 +38,17 @@ def on(
 
 
 def politely(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which says what cannot be done as a message on the page."""
+    """The function, which says what cannot be done as a message on the page.
+
+    It is computed by the machine; of a generator, its work is (`visarch.web.film`).
+    """
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def answers(*arguments: Any) -> Iterator[Any]:
             try:
                 yield from function(*arguments)
-            except UserError as error:
+            except Exception as error:
                 raise _declined(error) from error
 
         return answers
@@ -52,8 +56,8 @@ def politely(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def answer(*arguments: Any) -> Any:
         try:
-            return function(*arguments)
-        except UserError as error:
+            return machine.submit(function, *arguments).result()
+        except Exception as error:
             raise _declined(error) from error
 
     return answer
@@ -126,5 +130,10 @@ def held_out_button(
     on([image.upload, image.clear], lambda: "", [], said)
 
 
-def _declined(error: UserError) -> gr.Error:
-    return gr.Error(str(error), print_exception=False)
+def _declined(error: Exception) -> Exception:
+    """What is said on the page in place of an error; of one that is ours, it is left as it is."""
+    if isinstance(error, UserError):
+        return gr.Error(str(error), print_exception=False)
+    if lacks_memory(error):
+        return gr.Error("There is not enough memory for this now.", print_exception=False)
+    return error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from visarch.errors import UserError
 
 _GRACE = 2
 """Seconds that those who are looking get when the server ends."""
+_CLEARED_EVERY = 1
+"""Seconds, at least, between two looks at the temporary files."""
 
 
 @contextlib.contextmanager
@@ -25,6 +29,7 @@ def own_folder() -> Iterator[Path]:
         environment = {
             "GRADIO_TEMP_DIR": str(folder),
             "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_ANALYTICS_MAX_EVENTS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "MPLCONFIGDIR": str(folder),
         }
@@ -78,8 +83,11 @@ def serve(
         import uvicorn
         from fastapi import FastAPI
 
+        from visarch.web.connection import BACKLOG, Connection
+        from visarch.web.folder import clear
         from visarch.web.guard import Guard, loopback_names
-        from visarch.web.page import CSS, build, theme
+        from visarch.web.machine import close
+        from visarch.web.page import CSS, PASTE, build, theme
         from visarch.web.shelf import Shelf
         from visarch.web.uploads import MOST_BYTES
 
@@ -99,14 +107,38 @@ def serve(
             pwa=False,
             theme=theme(),
             css=CSS,
+            js=PASTE,
         )
-        guarded = Guard(app, folder, loopback_names(host), MOST_BYTES)
+
+        cleared = 0.0
+
+        async def make_room() -> None:
+            nonlocal cleared
+            page.forget()
+            if time.monotonic() > cleared + _CLEARED_EVERY:
+                cleared = time.monotonic()
+                await asyncio.to_thread(clear, folder)
+
+        guarded = Guard(
+            app,
+            folder,
+            loopback_names(host),
+            MOST_BYTES,
+            [number for number, function in page.fns.items() if function.fn],
+            make_room,
+        )
         config = uvicorn.Config(
-            guarded, log_level="warning", timeout_graceful_shutdown=_GRACE, ws="none"
+            guarded,
+            http=Connection,
+            backlog=BACKLOG,
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE,
+            ws="none",
         )
         ready(_address(host, bound.getsockname()[1]))
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[bound])
+        close()
 
 
 @contextlib.contextmanager

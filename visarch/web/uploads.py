@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ def read_upload(file: str | None, run: Run) -> tuple[Split, str]:
     """
     if file is None:
         raise UserError(NO_IMAGE)
+    if not os.path.isfile(file):
+        raise UserError("The image is kept no longer: put it there again.")
     try:
         height, width = read_size(Path(file))
         if height * width > MOST_PIXELS:
