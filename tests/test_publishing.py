@@ -82,6 +82,13 @@ def test_a_repository_that_is_there_stays_as_visible_as_it_is(private, hub, fold
     assert len(hub.commits) == 1
 
 
+def test_a_hub_that_nothing_leads_to(monkeypatch):
+    api = publishing.HfApi
+    monkeypatch.setattr(publishing, "HfApi", lambda **_: api(endpoint="http://127.0.0.1:1"))
+    with pytest.raises(UserError, match=r"The hub did not take jane/m \(\w+: .+\)"):
+        publishing.upload({"a": b""}, "jane/m", public=False, message="")
+
+
 def test_a_hub_out_of_reach(hub, folder, monkeypatch):
     def fail(*_, **__):
         raise OfflineModeIsEnabled("offline mode")

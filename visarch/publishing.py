@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 from visarch.cards import CARD, card_of_run, renamed
@@ -84,7 +84,7 @@ def upload(files: dict[str, bytes | Path], name: str, *, public: bool, message: 
             for path, content in files.items()
         ]
         return str(api.create_commit(name, operations, commit_message=message).repo_url)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HTTPError, OfflineModeIsEnabled, OSError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(
             f"The hub did not take {name} ({type(error).__name__}: {first}). `hf auth login` signs "

@@ -212,6 +212,16 @@ def test_into_the_folder_where_one_is(
     assert names == {"mine.txt", "classifier.pt2", "labels.txt"}
 
 
+def test_beside_another_format_but_not_over_anything(shades, visarch, refused, tmp_path: Path):
+    for kind in ("torch", "onnx"):
+        visarch(f"export {shades.path} --format {kind} --out {tmp_path}")
+    assert "classifier.onnx exists already" in refused(f"export {shades.path} --out {tmp_path}")
+    (tmp_path / "classifier.onnx").unlink()
+    (tmp_path / "labels.txt").write_text("mine")
+    assert "labels.txt exists already" in refused(f"export {shades.path} --out {tmp_path}")
+    assert (tmp_path / "labels.txt").read_text() == "mine"
+
+
 def test_a_kill_leaves_nothing(shades, tmp_path: Path):
     """Sent while the file is being written to the side."""
     folder = tmp_path / "out"

@@ -183,3 +183,9 @@ def test_accents_may_be_spelt_otherwise_than_in_the_file_system(tmp_path):
     found = find_csv(tmp_path / write(tmp_path, "file,label\n\u00e9.png,cat\nx.png,dog\n"))
     assert [sample.label for sample in found.samples] == ["cat", "dog"]
     assert found.left_out == []
+
+
+def test_a_list_of_nothing_holds_no_image(tmp_path):
+    (tmp_path / "list.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match=r"list\.csv' holds no image\.$"):
+        open_data(str(tmp_path / "list.csv"))

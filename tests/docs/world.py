@@ -96,7 +96,8 @@ class World:
         elif re.fullmatch(r"[a-z][\w-]*/", word):
             self._photos(self.folder / word)
         elif exported := re.fullmatch(r"(classifier|sampler)\.(onnx|pt2)", word):
-            self._export(exported[1], {"onnx": "onnx", "pt2": "torch"}[exported[2]])
+            if not (self.folder / word).exists():
+                self._export(exported[1], {"onnx": "onnx", "pt2": "torch"}[exported[2]])
         elif word == "resnet50-timm":
             self._import(self.folder / word)
         return word
@@ -145,6 +146,7 @@ class World:
         run = self.provide(f"runs/0001-{task}-digits")
         few = ["--steps", "2"] if task == "diffusion" else []
         command = [sys.executable, "-m", "visarch", "export", run, "--format", kind, *few]
+        (self.folder / "labels.txt").unlink(missing_ok=True)  # those of another graph
         subprocess.run([*command, "--out", "."], check=True, cwd=self.folder)
 
     def _import(self, folder: Path) -> None:

@@ -269,3 +269,15 @@ def test_an_interrupt_leaves_nothing_beside_a_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         atomic.replace_file(tmp_path / "file", write)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.EACCES, r"You may not write there: .*--out"), (errno.ENOSPC, "Free some space")],
+)
+def test_what_the_disk_refuses_has_a_way_out(tmp_path, number, way_out):
+    def write(side):
+        raise OSError(number, "refused")
+
+    with pytest.raises(UserError, match=rf"file could not be written .*refused.*{way_out}"):
+        atomic.replace_file(tmp_path / "file", write)

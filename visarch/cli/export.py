@@ -62,7 +62,7 @@ class Export:
     def main(self) -> None:
         from visarch.cli.flags import refuse_foreign
         from visarch.export.files import require
-        from visarch.export.writing import export, files_of, plan
+        from visarch.export.writing import export, plan, to_be_new
         from visarch.outputs import refuse_existing
         from visarch.run import load_run
         from visarch.terminal import note, tell
@@ -78,7 +78,7 @@ class Export:
         planned = plan(run, split, recipe)
         folder = self._folder(run)
         if self.out is not None:
-            refuse_existing(*files_of(planned, self.format, folder))
+            refuse_existing(*to_be_new(planned, self.format, folder))
         with _ended_by_signals(folder):
             written = export(run, self.format, folder, planned, print)
         tell(_told(written), [f"Written: {', '.join(map(str, written.files))}"])

@@ -196,8 +196,10 @@ def _notes(notes: Mapping[str, Sequence[str]]) -> list[Reason]:
 
 
 def _nothing_usable(source: str, found: Found, failed: Mapping[str, str]) -> str:
-    text = f"None of the {len(failed)} images in {source!r} can be used: "
-    text += _problems({**dict(found.skipped), **failed})
+    problems = {**dict(found.skipped), **failed}
+    text = f"{source!r} holds no image."
+    if problems:
+        text = f"None of the {len(failed)} images in {source!r} can be used: {_problems(problems)}"
     return f"{text} What else it holds: {found.beside}." if found.beside else text
 
 

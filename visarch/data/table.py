@@ -75,9 +75,10 @@ def read_tables(source: str, ndim: int | None = None) -> tuple[dict[str, Table],
         if not stems and len(others) == 1:
             stems = list(others)  # it can be no other, whatever its name
         if len(stems) != 1:
+            there = ", ".join(arrays) or "none"
             raise UserError(
                 f"{source!r} holds {' and '.join(stems) if stems else 'none'} of the arrays "
-                f"{', '.join(_NDIM)}; exactly one is needed. Its keys: {', '.join(arrays)}."
+                f"{', '.join(_NDIM)}; exactly one is needed. Its keys: {there}."
             )
         keys = {split: key for key, (split, stem) in split_and_stem.items() if stem == stems[0]}
         if set(keys) != {""} and ("train" not in keys or "" in keys):

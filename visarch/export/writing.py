@@ -58,12 +58,22 @@ def plan(run: Run[Any], split: Split | None, recipe: Recipe | None) -> list[tupl
     return [(graphs.sampler(denoiser, recipe), check)]
 
 
-def files_of(planned: list[tuple[Graph, Check]], kind: Format, folder: Path) -> list[Path]:
-    """What an export writes into a folder, short of the weights of large graphs."""
-    names = [f"{graph.name}{KINDS[kind].suffix}" for graph, _ in planned]
-    if any(graph.facts.get("classes") for graph, _ in planned):
-        names.append(LABELS)
-    return [folder / name for name in sorted(names)]
+def to_be_new(planned: list[tuple[Graph, Check]], kind: Format, folder: Path) -> list[Path]:
+    """The files of an export into a folder, short of what is there with the same content: names of
+    classes, beside another format's graphs."""
+    files = []
+    for graph, _ in planned:
+        files.append(folder / f"{graph.name}{KINDS[kind].suffix}")
+        labels = folder / LABELS
+        text = _labels(graph)
+        if text and not (labels.is_file() and labels.read_bytes() == text.encode()):
+            files.append(labels)
+    return files
+
+
+def _labels(graph: Graph) -> str:
+    """The names of the classes, a line for each; nothing where there are none."""
+    return "".join(f"{name}\n" for name in graph.facts.get("classes") or ())
 
 
 def export(
@@ -99,8 +109,7 @@ def export(
                     )
                 agreements.append(agreement)
                 told(str(agreement))
-            if classes := graph.facts.get("classes"):
-                text = "".join(f"{name}\n" for name in classes)
+            if text := _labels(graph):
                 (side / LABELS).write_text(text, encoding="utf-8")
         names.extend(sorted(file.name for file in side.iterdir()))
 

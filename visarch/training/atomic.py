@@ -69,10 +69,10 @@ def writing(path: Path) -> Iterator[None]:
         # safetensors wraps the system's error in one of its own
         if isinstance(error, OSError) or "I/O error" in str(error):
             kept = "; what it held before is intact" if path.exists() else ""
-            raise UserError(
-                f"{path} could not be written ({error}){kept}. Free some space or choose another "
-                "place, then go on with the same command."
-            ) from error
+            way_out = "Free some space or choose another place, then go on with the same command."
+            if isinstance(error, PermissionError):
+                way_out = "You may not write there: choose another place (--out)."
+            raise UserError(f"{path} could not be written ({error}){kept}. {way_out}") from error
         raise
 
 
