@@ -66,6 +66,38 @@ def test_another_kind_of_file(name: str, tmp_path: Path):
         place(make_run(None), tmp_path / name, "samples", ".png")
 
 
+def test_what_is_there_already_is_kept(tmp_path: Path):
+    taken = tmp_path / "a.png"
+    taken.touch()
+    for out in (taken, tmp_path):
+        with pytest.raises(UserError, match=r"a\.png exists already, and is not overwritten"):
+            place(make_run(None), out, "a", ".png")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".gif", ""])
+def test_what_would_be_written_beside_it_is_kept_too(suffix: str, tmp_path: Path):
+    taken = tmp_path / f"a{suffix}"
+    taken.mkdir()
+    place(make_run(None), tmp_path / "a.png", "samples", ".png")
+    with pytest.raises(UserError, match="exists already"):
+        place(make_run(None), tmp_path / "a.png", "samples", ".png", beside=(".npz", ".gif", ""))
+
+
+def test_a_picture_of_ours_may_be_drawn_anew_and_another_may_not(tmp_path: Path):
+    picture, taken = Image.new("L", (2, 2)), tmp_path / "a.png"
+    save_picture(taken, picture, {"seed": "1"})
+    (tmp_path / "a.npz").touch()
+    assert place(make_run(None), taken, "samples", ".png", beside=(".npz",)) == taken
+    picture.save(taken)
+    with pytest.raises(UserError, match="exists already"):
+        place(make_run(None), taken, "samples", ".png")
+
+
+def test_what_is_in_the_run_is_written_anew(tmp_path: Path):
+    for _ in range(2):
+        place(make_run(tmp_path), None, "samples", ".png").touch()
+
+
 # What.
 
 

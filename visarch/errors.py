@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 def lacks_memory(error: Exception) -> bool:
     """Whether memory ran out, or was asked for beyond all counting; PyTorch says so in words."""
-    words = ("out of memory", "can't allocate memory", "size calculation overflowed")
+    words = ("out of memory", "t allocate memory", "size calculation overflowed")  # can't, cannot
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

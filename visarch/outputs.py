@@ -23,19 +23,24 @@ KEYS = {1: "signals", 2: "images", 3: "volumes"}
 """Under which key `visarch train --data` finds samples of so many dimensions in an `.npz`."""
 
 
-def place(run: Run, out: Path | None, name: str, *suffixes: str) -> Path:
+def place(
+    run: Run, out: Path | None, name: str, *suffixes: str, beside: Sequence[str] = ()
+) -> Path:
     """As `place_in` the run's `outputs/`, or here for a model on its own."""
     folder = Path() if run.folder is None else run.folder / "outputs"
-    return place_in(folder, out, name, *suffixes)
+    return place_in(folder, out, name, *suffixes, beside=beside)
 
 
-def place_in(folder: Path, out: Path | None, name: str, *suffixes: str) -> Path:
+def place_in(
+    folder: Path, out: Path | None, name: str, *suffixes: str, beside: Sequence[str] = ()
+) -> Path:
     """Where a file goes, and the folder for it: `out` itself if it ends in one of the suffixes, or
     in the folder `out`; by default in `folder`. With a name of our own it gets the first of the
-    suffixes.
+    suffixes. `beside` are the suffixes of what is written beside it; "" is a folder.
 
     Raises:
-        UserError: `out` is, or is called like, another kind of file.
+        UserError: `out` is, or is called like, another kind of file; or something is there that may
+            be somebody's only copy: anything but a picture that was written here before.
     """
     if out is not None and not out.is_dir() and (out.suffix or out.exists()):
         if out.suffix.lower() not in suffixes:
@@ -46,8 +51,32 @@ def place_in(folder: Path, out: Path | None, name: str, *suffixes: str) -> Path:
         path = out
     else:
         path = (out or folder) / f"{_slug(name)}{suffixes[0]}"
+    if out is not None and not _is_picture_of_ours(path):
+        refuse_existing(path, *map(path.with_suffix, beside))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def refuse_existing(*paths: Path) -> None:
+    """That none of the files or folders is there already.
+
+    Raises:
+        UserError: one is.
+    """
+    for path in paths:
+        if path.exists():
+            raise UserError(
+                f"{path} exists already, and is not overwritten: give another name, or remove it."
+            )
+
+
+def _is_picture_of_ours(path: Path) -> bool:
+    """Whether `save_picture` has written this."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get("Software", "")).startswith("visarch ")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def save_picture(path: Path, picture: Image.Image, facts: Mapping[str, str]) -> None:
@@ -94,7 +123,7 @@ def save_values(
     Shapes: each of the images (n, C, *spatial) on the unit scale; in the file without the axis C if
     that is 1.
     """
-    if preparation.ndim == 2 and preparation.shape[0] in (1, 3) and preparation.levels == 256:
+    if not values_beside(preparation):
         return []
     arrays = {}
     for key, values in images.items():
@@ -103,6 +132,12 @@ def save_values(
     path = picture.with_suffix(".npz")
     save_arrays(path, arrays)
     return [path]
+
+
+def values_beside(preparation: Preparation) -> tuple[str, ...]:
+    """The suffix of what `save_values` writes; none where a PNG holds all there is to a sample."""
+    is_picture = preparation.ndim == 2 and preparation.shape[0] in (1, 3)
+    return () if is_picture and preparation.levels == 256 else (".npz",)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -181,6 +181,11 @@ class TestMistakes:
     def test_a_positional_is_not_a_flag(self, capsys):
         assert "no flag --deed" in self.complaint(capsys, "toy", "--deed", "print")
 
+    def test_what_looks_like_a_flag_is_no_file(self, capsys):
+        for arguments in (["-a.png"], ["print", "--time", "-a.png"]):
+            assert "has no flag -a.png" in (answer := self.complaint(capsys, "toy", *arguments))
+            assert "./-a.png" in answer
+
     def test_missing_positional(self, capsys):
         assert "DEED" in self.complaint(capsys, "toy")
 
@@ -202,6 +207,7 @@ class TestMistakes:
             ("--speed", "--speed needs a value: one of slow, fast."),
             ("--speed None", "--speed is 'None'; it must be one of slow, fast."),
             ("--kernel-size 0", "--kernel-size is 0: it must be at least 1"),
+            ("--time=", "--time is empty; give a value, or leave it out."),
         ],
     )
     def test_a_value_that_is_missing_or_wrong_is_answered_in_a_paragraph(
@@ -312,6 +318,77 @@ def test_a_narrow_encoding_does_not_end_a_command():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith(b"?\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [("--version", "1", 0), ("--version", "0 1 2", 0), ("smaple", "2", 2), ("smaple", "0 1 2", 2)],
+)
+def test_closed_streams_are_no_error(arguments, closed, code):
+    closing = " ".join(f"{descriptor}>&-" for descriptor in closed.split())
+    command = ["sh", "-c", f'exec "$0" -m visarch {arguments} {closing}', sys.executable]
+    result = subprocess.run(command, capture_output=True)
+    assert (result.returncode, result.stderr) == (code, b"")
+
+
+def test_what_is_written_to_a_closed_stream_gets_into_no_file(tmp_path):
+    code = """
+import os, sys
+from visarch.cli import main
+main(["--version"])
+file = open(sys.argv[1], "w")
+os.write(1, b"lost")
+"""
+    command = ["sh", "-c", 'exec "$0" -c "$1" "$2" >&-', sys.executable, code, tmp_path / "file"]
+    assert subprocess.run(command).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_streams_that_cannot_be_written():
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "visarch"]
+        result = subprocess.run([*command, "--help"], stdout=full, stderr=subprocess.PIPE)
+        assert result.returncode == 2
+        assert result.stderr.startswith(b"visarch: stdout could not be written")
+        assert subprocess.run([*command, "smaple"], stderr=full).returncode == 2
+
+
+def test_a_current_folder_that_is_gone(tmp_path):
+    tmp_path = tmp_path / "gone"
+    tmp_path.mkdir()
+    script = f'cd {tmp_path} && rmdir {tmp_path} && exec "$0" -m visarch check digits'
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    command = ["sh", "-c", script, sys.executable]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    assert "visarch: The current folder has been removed" in result.stderr
+
+
+def test_an_interrupt_during_an_import_is_not_swallowed(tmp_path):
+    (tmp_path / "slow.py").write_text("""
+import os, signal, weakref
+
+class Thing: pass
+
+def called_back(reference):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000): pass
+
+thing = Thing()
+reference = weakref.ref(thing, called_back)
+del thing
+print("went on", flush=True)
+""")
+    code = """
+from visarch import cli
+cli._run = lambda arguments: __import__("slow") and 0
+cli.main([])
+"""
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(cli.__file__).parents[2]}"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["describe", "vae"]], ids=" ".join)

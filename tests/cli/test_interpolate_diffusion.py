@@ -95,7 +95,9 @@ def test_files_are_of_no_class_unless_one_is_given(painter, visarch, tmp_path: P
     files = f"{painter.data}/red/0.png {painter.data}/blue/2.png"
     output, _ = visarch(f"interpolate {painter.path} {files} --steps 2 --out {tmp_path}")
     assert "label none to none" in output
-    output, _ = visarch(f"interpolate {painter.path} {files} --label red --out {tmp_path}")
+    output, _ = visarch(
+        f"interpolate {painter.path} {files} --label red --out {tmp_path / 'a.png'}"
+    )
     assert "label red to red" in output
 
 

@@ -142,8 +142,8 @@ def test_columns(flags: str, size: tuple[int, int], painter, visarch, tmp_path: 
 def test_another_sampler_has_steps_of_its_own(painter, visarch, tmp_path: Path):
     visarch(f"sample {painter.path} -n 1 --sampler ddim --out {tmp_path / 'a.png'}")
     assert text(tmp_path / "a.png")["steps"] == "10"
-    visarch(f"sample {painter.path} -n 1 --sampler dpm++ --out {tmp_path / 'a.png'}")
-    assert text(tmp_path / "a.png")["steps"] == "2"
+    visarch(f"sample {painter.path} -n 1 --sampler dpm++ --out {tmp_path / 'b.png'}")
+    assert text(tmp_path / "b.png")["steps"] == "2"
 
 
 def test_a_vector_is_given_as_in_the_data(pointer, visarch, tmp_path: Path):

@@ -177,3 +177,11 @@ def test_one_image_and_a_batch_larger_than_the_data(task: str, count: int, tmp_p
     data = write_images(tmp_path / "few.npz", count)
     code, said = train(task, data, tmp_path / "run", "--batch-size", "16")
     assert code == 0, said
+
+
+def test_no_rest_of_one_image_is_left_for_the_last_statistics(tmp_path):
+    data, flags = write_images(tmp_path / "odd.npz", 8), ("--widths", "4", "4", "4", "4")
+    flags = (*flags, "--depths", "1", "1", "1", "1", "--batch-size", "2")
+    code, said = train("classifier", data, tmp_path / "run", *flags)
+    assert "7 train, 1 validation" in said
+    assert code == 0, said

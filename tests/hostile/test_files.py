@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
-from .commands import TRAINING, refused, typed
+from .commands import TRAINING, inside, refused, typed
 from .test_data import Payload
 
 pytestmark = pytest.mark.usefixtures("as_for_users")  # types are checked in tests alone
@@ -230,3 +232,41 @@ def test_a_checkpoint_from_the_future_is_refused(runs):
     header = json.dumps({"format": 99, "versions": {"visarch": "99.0"}})
     save_file({"x": torch.zeros(1)}, runs / "vae" / LAST, metadata={"visarch": header})
     assert "written by visarch 99.0" in refused("train", "--resume", runs / "vae", "--steps", "4")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sample vae --out mine.png",
+        "sample vae --out mine --separate",
+        "sample vae --separate --out mine.d.png",
+        "sample diffusion --film -n 1 --out film.png",
+        "reconstruct vae image.png --out image.png",
+        "interpolate vae image.png image.png --out image.png",
+        "embed vae images.npz --out images.npz",
+        "predict classifier images.npz --out mine.csv",
+        "report vae classifier --out mine.html",
+        "describe vae --svg mine.svg",
+        "export classifier --format torch --data images.npz --out mine",
+    ],
+)
+def test_what_is_anybody_s_own_is_not_overwritten(command: str, runs: Path):
+    (runs / "mine.d").mkdir()
+    (runs / "mine").mkdir()
+    for name in ("mine.png", "mine.csv", "mine.html", "mine.svg", "film.gif"):
+        (runs / name).write_text("mine")
+    for name in ("classifier.pt2", "samples-64-seed-0.png", "samples-64-seed-0"):
+        (runs / "mine" / name).write_text("mine")
+    before = {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
+    with inside(runs):
+        assert "exists already" in refused(*command.split())
+    assert {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()} == before
+
+
+def test_a_training_does_not_begin_among_its_images(tmp_path: Path):
+    image = tmp_path / "cat" / "1.png"
+    image.parent.mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(image)
+    with inside(tmp_path):
+        assert "inside --data ." in refused("train", "vae", "--data", ".", "--steps", "1")
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [image]

@@ -2,6 +2,8 @@ import copy
 import errno
 import json
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -233,3 +235,37 @@ def test_leftovers_of_a_crash_are_removed_and_nothing_else(path, tmp_path):
     (tmp_path / ".model.partial").mkdir()
     atomic.remove_leftovers(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_two_processes_that_write_a_file_at_once_each_write_all_of_it(tmp_path):
+    """Both have begun before either is done."""
+    code = """
+import sys, time
+from pathlib import Path
+from visarch.training.atomic import replace_file
+path, letter = Path(sys.argv[1]), sys.argv[2]
+
+def write(side):
+    side.write_text(letter * 10)
+    (path.parent / letter).touch()
+    while not all((path.parent / other).exists() for other in "ab"):
+        time.sleep(0.01)
+    side.open("a").write(letter * 10)
+
+replace_file(path, write)
+"""
+    commands = [[sys.executable, "-c", code, tmp_path / "file", letter] for letter in "ab"]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert (tmp_path / "file").read_text() in ("a" * 20, "b" * 20)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b", "file"]
+
+
+def test_an_interrupt_leaves_nothing_beside_a_file(tmp_path):
+    def write(side):
+        side.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        atomic.replace_file(tmp_path / "file", write)
+    assert not list(tmp_path.iterdir())

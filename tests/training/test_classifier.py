@@ -238,6 +238,11 @@ def test_what_does_not_fit_the_samples_is_refused(changes, shape, answer: str):
         settle(config(**changes), make_data(shape))
 
 
+def test_one_training_image_is_refused_where_the_last_stack_leaves_one_pixel():
+    with pytest.raises(UserError, match=r"There is 1 training image, .* Take 2 or more"):
+        settle(config(), make_data((3, 8, 8), count=1))
+
+
 def test_one_image_per_step_does_where_pixels_are_left_to_tell_from():
     assert settle(config(batch_size=1), make_data((3, 9, 8))).batch_size == 1
 

@@ -178,6 +178,30 @@ def test_a_finished_run_asked_for_again_does_nothing(tmp_path, capsys):
     assert modification_times(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize("lost", ["", "config.json", "model.safetensors", "task.json"])
+def test_a_model_that_was_removed_is_written_anew(tmp_path, straight, lost):
+    shutil.copytree(straight, tmp_path / "run")
+    gone = tmp_path / "run" / "model" / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    run(tmp_path / "run")
+    assert_same_files(tmp_path / "run", straight)
+    for name in ("config.json", "task.json"):
+        original = (straight / "model" / name).read_bytes()
+        assert (tmp_path / "run/model" / name).read_bytes() == original
+
+
+@pytest.mark.parametrize("content", ["{", "3", "\xff"])
+@pytest.mark.parametrize("name", ["evaluation.json", "environment.json"])
+def test_a_damaged_file_that_is_written_anew_is_named(tmp_path, name, content):
+    run(tmp_path / "run", steps=20)
+    (tmp_path / "run" / name).write_text(content, encoding="latin-1")
+    steps = 20 if name == "evaluation.json" else 21
+    with pytest.raises(UserError, match=rf"{name} .*: remove it, and it is written anew"):
+        run(tmp_path / "run", steps=steps)
+    (tmp_path / "run" / name).unlink()
+    assert run(tmp_path / "run", steps=steps).step == steps
+
+
 def modification_times(path):
     return {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.name != ".lock"}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from visarch.errors import UserError
 from visarch.training.config import TrainConfig
-from visarch.training.runfolder import RunFolder, new_run_path, read_config
+from visarch.training.runfolder import RunFolder, check_outside, new_run_path, read_config
 
 from .test_checkpoint import files_no_larger_than
 from .toy import settings
@@ -155,6 +155,7 @@ def test_metrics_are_truncated_to_a_step_and_go_on_from_there(folder):
     before = (folder.path / "metrics.csv").read_text()
     with (folder.path / "metrics.csv").open("a") as file:
         file.write("7,3.")  # a crash in the middle of a row
+    (folder.path / "config.yaml").write_text("task: vae\n")
     folder.close()
 
     again = RunFolder(folder.path)
@@ -217,3 +218,38 @@ def test_what_a_run_cannot_write_is_named(tmp_path, folder):
     with full, files_no_larger_than(4):
         folder.append_metrics({"step": 2})
     assert folder.is_locked
+
+
+@pytest.mark.parametrize("name", ["config.yaml", ".lock", ".tmp-mine"])
+def test_the_folder_of_another_program_is_left_alone(tmp_path, name):
+    for file in (name, "notes"):
+        (tmp_path / file).write_text("learning_rate: 3\n")
+    with pytest.raises(UserError, match="has other things in it and is not a run folder"):
+        RunFolder(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([name, "notes"])
+    assert (tmp_path / name).read_text() == "learning_rate: 3\n"
+
+
+def test_a_run_that_was_killed_before_its_settings_is_taken_up(tmp_path):
+    RunFolder(tmp_path).close()
+    (tmp_path / ".config.yaml.77.partial").touch()
+    RunFolder(tmp_path).close()
+
+
+@pytest.mark.parametrize("out", [None, "runs/x", "../photos/x", "linked/x"])
+def test_a_run_does_not_lie_among_its_images(tmp_path, monkeypatch, out):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    with pytest.raises(UserError, match=r"would lie in .*photos.*, inside --data \."):
+        check_outside(TrainConfig(data=".", out=out))
+    check_outside(TrainConfig(data=".", out="../photos-run"))
+    check_outside(TrainConfig(data="digits"))
+
+
+@pytest.mark.parametrize("row", ["abc,3", ",3", "-1,3", "1.5,3"])
+def test_a_row_of_metrics_without_a_step_is_named(folder, row):
+    (folder.path / "metrics.csv").write_text(f"step,loss\n1,0.5\n{row}\n")
+    with pytest.raises(UserError, match=r"metrics\.csv has a row whose step is .*mend that row"):
+        folder.truncate_metrics(2)
+    assert (folder.path / "metrics.csv").read_text() == f"step,loss\n1,0.5\n{row}\n"

@@ -22,14 +22,16 @@ inside ``main``: ``--help`` and a misspelt flag are answered before any of it is
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
+from visarch.cli.interrupt import EXIT_CODE, interruptible
 from visarch.errors import UserError, lacks_memory
 
 
@@ -145,7 +147,6 @@ VERBS = {
 }
 
 _EXIT_USAGE = 2
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -159,12 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a σ must not end a run on a Latin-1 terminal
             stream.reconfigure(errors="replace")
     try:
         try:
-            return _run([argument for argument in arguments if argument != "--debug"])
+            with interruptible():
+                return _run([argument for argument in arguments if argument != "--debug"])
         finally:
             sys.stdout.flush()
     except SystemExit as stop:  # tyro has printed help, or a complaint
@@ -174,11 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return stop.code
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return _EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has left. Python would complain once more on flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain("Interrupted.")
+        return EXIT_CODE
+    except BrokenPipeError:  # the reader (`| head`) has left
+        _give_up(sys.stdout)
         return _EXIT_BROKEN_PIPE
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         too_large = lacks_memory(error)
@@ -187,8 +189,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         else:
-            print(f"visarch: {_TOO_LARGE if too_large else error}", file=sys.stderr)
+            _complain(f"visarch: {_TOO_LARGE if too_large else _said(error)}")
         return getattr(error, "exit_code", _EXIT_USAGE)
+
+
+def _open_closed_streams() -> None:
+    """A stream that is closed (`>&-`) leads nowhere, and not into the next file that is opened."""
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:  # taken by what is none of ours
+                os.dup2(nowhere, descriptor)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
+def _complain(text: str) -> None:
+    """On stderr, if that can be written to."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let a stream lead nowhere: Python would complain once more on flushing it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _said(error: Exception) -> str:
+    """An error's words, and the likely place where the system names none: files are named."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return (
+            f"stdout could not be written ({error}): free some space there, or send it elsewhere."
+        )
+    return str(error)
 
 
 def _run(arguments: list[str]) -> int:
@@ -206,12 +240,25 @@ def _run(arguments: list[str]) -> int:
         return 0
     module, _, class_name = VERBS[name].target.partition(":")
     from visarch.cli.flags import parse
+    from visarch.performance.waiting import wait_briefly
     from visarch.terminal import speaking
 
+    if name != "bench":  # where peers are to be as their users find them
+        wait_briefly()
+    os.environ["MPLBACKEND"] = "agg"  # pictures go into files, whatever shows them in a notebook
+    _require_current_folder()
     prog = f"visarch {name.partition(' --')[0]}"
     verb, manner = parse(getattr(import_module(module), class_name), rest, prog)
     with speaking(manner):
         return verb.main() or 0
+
+
+def _require_current_folder() -> None:
+    """Whatever is not absolute is found from it, and some libraries do not load without."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("The current folder has been removed: go to one that exists.") from error
 
 
 def _choose(arguments: list[str]) -> tuple[str | None, list[str]]:

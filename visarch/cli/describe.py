@@ -74,9 +74,12 @@ class Describe:
         files = []
         if self.svg is not None:
             from visarch.describe.drawing import draw
+            from visarch.outputs import refuse_existing
+            from visarch.training.atomic import replace_text
 
+            refuse_existing(self.svg)
             self.svg.parent.mkdir(parents=True, exist_ok=True)
-            self.svg.write_text(draw(description), encoding="utf-8")
+            replace_text(self.svg, draw(description))
             files.append(str(self.svg))
         drawing = [f"Drawing: {file}" for file in files]
         tell(description.to_dict() | {"files": files}, [table(description), *drawing])

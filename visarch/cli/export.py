@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from tyro.conf import Positional
 
 from visarch.errors import UserError
+from visarch.training.atomic import side_of
 
 if TYPE_CHECKING:
     from visarch.data import Split
@@ -61,7 +62,8 @@ class Export:
     def main(self) -> None:
         from visarch.cli.flags import refuse_foreign
         from visarch.export.files import require
-        from visarch.export.writing import export, plan
+        from visarch.export.writing import export, files_of, plan
+        from visarch.outputs import refuse_existing
         from visarch.run import load_run
         from visarch.terminal import note, tell
 
@@ -75,6 +77,8 @@ class Export:
         split = None if recipe else self._images(run)
         planned = plan(run, split, recipe)
         folder = self._folder(run)
+        if self.out is not None:
+            refuse_existing(*files_of(planned, self.format, folder))
         with _ended_by_signals(folder):
             written = export(run, self.format, folder, planned, print)
         tell(_told(written), [f"Written: {', '.join(map(str, written.files))}"])
@@ -110,7 +114,7 @@ class Export:
 def _ended_by_signals(folder: Path) -> Iterator[None]:
     """Ctrl-C or a polite kill removes what is being written and ends the process on the spot: an
     exception would have to find its way out of compiled code."""
-    side = folder.with_name(f".{folder.name}.partial")
+    side = side_of(folder)
     missing = [parent for parent in folder.parents if not parent.exists()]
 
     def end(number: int, frame: object) -> NoReturn:

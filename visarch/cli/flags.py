@@ -67,6 +67,12 @@ def parse(verb: type[V], arguments: Sequence[str], prog: str) -> tuple[V, Manner
                 f"`{prog}` has no flag {name}. Nearest: {', '.join(nearest(name, known))}. "
                 f"`{prog} --help` lists them all."
             )
+        short = re.match(r"-[^-]", name) and not _fits(argument, float)
+        if short and name[:2] not in (*known, "-h"):
+            raise UserError(
+                f"`{prog}` has no flag {argument}. What is called so is written ./{argument} where "
+                f"a file is meant. `{prog} --help` lists all flags."
+            )
     if not {"-h", "--help"} & {*arguments}:
         _check_values(arguments, known)
     colors = has_colors(sys.stdout) and has_colors(sys.stderr)
@@ -178,6 +184,8 @@ def _check_values(arguments: Sequence[str], flags: Mapping[str, Any]) -> None:
         if not values:
             raise UserError(f"{name} needs a value{_expected(kind, ': ')}.")
         for text in values if several else values[:1]:
+            if not text:
+                raise UserError(f"{name} is empty; give a value, or leave it out.")
             if not _fits(text, kind):
                 raise UserError(f"{name} is {text!r}; it must be{_expected(kind, ' ')}.")
             if kind is int and abs(int(text)) > LARGEST_INTEGER:

@@ -81,7 +81,7 @@ class Interpolate:
         from visarch.cli.flags import refuse_foreign
         from visarch.models.unet import Denoiser
         from visarch.models.vae import GaussianVAE
-        from visarch.outputs import KEYS, place, save_picture, save_values
+        from visarch.outputs import KEYS, place, save_picture, save_values, values_beside
         from visarch.pictures import grid, strip
         from visarch.run import load_run
         from visarch.terminal import note, tell
@@ -92,7 +92,8 @@ class Interpolate:
         if run.assumption:
             note(run.assumption)
         a, b = (Path(end).stem.replace(":", " ") for end in (self.a, self.b))
-        path = place(run, self.out, f"interpolation {a} {b}", ".png")
+        beside = values_beside(run.preparation)
+        path = place(run, self.out, f"interpolation {a} {b}", ".png", beside=beside)
 
         way = _walk(Question(run, self))
         if way.ends is None:

@@ -46,7 +46,7 @@ class Reconstruct:
         from visarch.inference.vae import measure, reconstruct
         from visarch.models.vae import GaussianVAE
         from visarch.objectives.elbo import bits_per_dim
-        from visarch.outputs import place, save_picture, save_values
+        from visarch.outputs import place, save_picture, save_values, values_beside
         from visarch.pictures import beside
         from visarch.run import load_run
         from visarch.terminal import note, note_skipped, progress, tell
@@ -65,7 +65,8 @@ class Reconstruct:
             count = self.count or _COUNT
         positions = spread(len(split), count)
         split = split.take(split.name, positions)
-        path = place(run, self.out, f"reconstructions {Path(source).stem}", ".png")
+        name, more = f"reconstructions {Path(source).stem}", values_beside(run.preparation)
+        path = place(run, self.out, name, ".png", beside=more)
 
         levels = run.preparation.levels
         originals, reconstructions = reconstruct(run.model, split, levels)

@@ -136,7 +136,7 @@ class Sample:
         from visarch.inference.processes import Team
         from visarch.models.unet import Denoiser
         from visarch.models.vae import GaussianVAE
-        from visarch.outputs import place
+        from visarch.outputs import place, values_beside
         from visarch.run import load_run
         from visarch.terminal import note, tell
 
@@ -150,7 +150,8 @@ class Sample:
                 note(run.assumption)
             seed = run.seed if self.seed is None else self.seed
             plan = _plan(Question(run, self, seed, team))
-            path = place(run, self.out, plan.name, ".png")
+            beside = values_beside(run.preparation) + (".gif",) * self.film + ("",) * self.separate
+            path = place(run, self.out, plan.name, ".png", beside=beside)
             drawn = plan.draw()
             if team.is_main:
                 files = _write(run, plan, drawn, path, separate=self.separate)

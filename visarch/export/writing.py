@@ -58,6 +58,14 @@ def plan(run: Run[Any], split: Split | None, recipe: Recipe | None) -> list[tupl
     return [(graphs.sampler(denoiser, recipe), check)]
 
 
+def files_of(planned: list[tuple[Graph, Check]], kind: Format, folder: Path) -> list[Path]:
+    """What an export writes into a folder, short of the weights of large graphs."""
+    names = [f"{graph.name}{KINDS[kind].suffix}" for graph, _ in planned]
+    if any(graph.facts.get("classes") for graph, _ in planned):
+        names.append(LABELS)
+    return [folder / name for name in sorted(names)]
+
+
 def export(
     run: Run[Any],
     kind: Format,

@@ -31,12 +31,14 @@ class Team:
         self.device = device
         """What `--device` says, or with several processes this one's own device."""
         self._state: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
             from accelerate import PartialState
 
-            from visarch.device import find_device
+            from visarch.device import as_launched, find_device
 
-            self._state = PartialState(cpu=find_device(device).type == "cpu")
+            on_cpu = find_device(device).type == "cpu"
+            with as_launched():
+                self._state = PartialState(cpu=on_cpu)
             self.device = str(self._state.device) if device == "auto" else device
 
     @property

@@ -18,12 +18,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         UserError: the disk is full or refuses; the old file is intact.
     """
-    side = path.with_name(f".{path.name}.partial")
+    side = side_of(path)
     with writing(path):
         try:
             write(side)
             _move(side, path)
-        except Exception:
+        except BaseException:
             side.unlink(missing_ok=True)
             raise
 
@@ -34,7 +34,7 @@ def replace_files(folder: Path, write: Callable[[Path], object], *, last: str) -
     Raises:
         UserError: the disk is full or refuses; the old files are intact.
     """
-    side = folder.with_name(f".{folder.name}.partial")
+    side = side_of(folder)
     shutil.rmtree(side, ignore_errors=True)
     try:
         with writing(folder):
@@ -44,6 +44,11 @@ def replace_files(folder: Path, write: Callable[[Path], object], *, last: str) -
                 _move(file, folder / file.name)
     finally:
         shutil.rmtree(side, ignore_errors=True)
+
+
+def side_of(path: Path) -> Path:
+    """Where this process writes what is to become `path`; another has a place of its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -231,11 +231,16 @@ def _check(config: ClassifierTrainConfig, data: Data) -> None:
     ndim = len(data.shape) - 1
     assert config.model.widths is not None
     stride = 2 ** (len(config.model.widths) - 1) * (4 if config.model.stem == "large" else 1)
-    if config.batch_size == 1 and max(data.shape[1:]) <= stride:
-        raise UserError(
-            f"--batch-size is 1, and of an image of {times(data.shape[1:])} the last stack leaves "
-            "one pixel: BatchNorm cannot tell how a single value varies. Take 2 or more."
-        )
+    if max(data.shape[1:]) <= stride:
+        for what, number in (
+            ("--batch-size is 1", config.batch_size),
+            ("There is 1 training image", len(data.splits["train"])),
+        ):
+            if number == 1:
+                raise UserError(
+                    f"{what}, and of an image of {times(data.shape[1:])} the last stack leaves one "
+                    "pixel: BatchNorm cannot tell how a single value varies. Take 2 or more."
+                )
     for name in ("crop", "cutout"):
         pixels = getattr(config, name)
         if pixels and pixels >= max(data.shape[1:]):

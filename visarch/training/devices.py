@@ -13,7 +13,7 @@ from accelerate.utils import (
     FullyShardedDataParallelPlugin,
 )
 
-from visarch.device import find_device
+from visarch.device import as_launched, find_device
 from visarch.errors import UserError
 from visarch.performance import choices
 from visarch.performance.choices import Choice
@@ -27,15 +27,20 @@ def processes(config: TrainConfig) -> PartialState:
     """This process's place among those that train together, and its device.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: there is no such device here, or the environment is no launcher's.
     """
     device = find_device(config.device)
     # Accelerate keeps one state per Python process; an earlier run may have had another device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    if device.type == "cpu":  # unless it is told, Accelerate looks for no other processes
-        return PartialState(cpu=True)
-    if config.device == "auto":
-        return PartialState()
+    with as_launched():
+        if device.type == "cpu":  # unless it is told, Accelerate looks for no other processes
+            return PartialState(cpu=True)
+        if config.device == "auto":
+            return PartialState()
+        return _state_on(device)
+
+
+def _state_on(device: torch.device) -> PartialState:
     previous = os.environ.get("ACCELERATE_TORCH_DEVICE")
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     try:
@@ -90,15 +95,16 @@ def make_accelerator(
         low_precision: what the task says of it.
     """
     sharding = _sharding() if is_sharded_launch() and state.num_processes > 1 else None
-    accelerator = Accelerator(
-        cpu=state.device.type == "cpu",
-        mixed_precision=_FORMATS[precision(config, state.device, low_precision).value],
-        dynamo_backend="inductor" if config.compile else "no",
-        log_with=None if config.track == "none" else config.track,
-        project_dir=folder,
-        fsdp_plugin=sharding,
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-    )
+    with as_launched():
+        accelerator = Accelerator(
+            cpu=state.device.type == "cpu",
+            mixed_precision=_FORMATS[precision(config, state.device, low_precision).value],
+            dynamo_backend="inductor" if config.compile else "no",
+            log_with=None if config.track == "none" else config.track,
+            project_dir=folder,
+            fsdp_plugin=sharding,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
     if sharding and state.device.type == "cpu":
         # torch can shard on CPUs as well, which Accelerate does not think of
         accelerator.state.distributed_type = DistributedType.FSDP

@@ -18,6 +18,7 @@ from visarch.training.initialization import start_from
 from visarch.training.loop import train
 from visarch.training.progress import is_main_process, reading
 from visarch.training.resume import has_begun
+from visarch.training.runfolder import check_outside
 from visarch.training.session import Result
 from visarch.training.task import Task
 
@@ -64,6 +65,7 @@ def launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> in
 def _launch(config: Config, prepare: Callable[[Config, Data], Job[Config]]) -> int:
     state = processes(config)
     check_devices(config, state)  # before the data is read, which may take long
+    check_outside(config)
     config, reasons = with_preset(config)
     size = config.image_size
     with reading() as progress:

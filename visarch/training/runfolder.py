@@ -18,7 +18,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
@@ -29,7 +29,10 @@ from visarch.training.config import TrainConfig, to_yaml
 CONFIG, METRICS, EVALUATION = "config.yaml", "metrics.csv", "evaluation.json"
 TASK = "task.json"
 """Beside a model's weights: its task, how its images were prepared, its classes."""
+MODEL, MODEL_FILES = "model", ("config.json", "model.safetensors", TASK)
 LOCK = ".lock"
+
+T = TypeVar("T", list[Any], dict[str, Any])
 
 
 def new_run_path(config: TrainConfig, task: str, root: Path = Path("runs")) -> Path:
@@ -77,6 +80,21 @@ def open_run(config: TrainConfig, task: str) -> "RunFolder":
     return RunFolder(path)
 
 
+def check_outside(config: TrainConfig) -> None:
+    """That the run will not lie among its own images, where the next reading would find it.
+
+    Raises:
+        UserError: it would.
+    """
+    data, out = Path(config.data), Path(config.out or "runs")
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise UserError(
+            f"The run folder would lie in {out.resolve()}, inside --data {data}, and its pictures "
+            "would be taken for images of yours: give an --out elsewhere, or start from another "
+            "folder."
+        )
+
+
 class RunFolder:
     """A run folder that this process alone writes to, until `close`.
 
@@ -91,11 +109,10 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file; give a folder, or a name for a new one.")
-        ours = (path / CONFIG).exists() or (path / LOCK).exists()
-        if path.is_dir() and not ours and any(path.iterdir()):
+        if path.is_dir() and not _is_run(path):
             raise UserError(
                 f"--out {path} has other things in it and is not a run folder (it has no "
-                f"{CONFIG}); give an empty folder or a name for a new one."
+                f"{CONFIG} of visarch's); give an empty folder or a name for a new one."
             )
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -125,7 +142,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        return self.path / "model"
+        return self.path / MODEL
 
     def close(self) -> None:
         """Let other commands have the folder."""
@@ -140,11 +157,6 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         replace_text(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-    def read_json(self, name: str) -> Any:
-        """What a JSON file of the run holds; None where there is none."""
-        path = self.path / name
-        return json.loads(path.read_text("utf-8")) if path.exists() else None
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """Add a row to metrics.csv, with new columns where it has new names.
@@ -180,9 +192,18 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the rows after `step`: they are about to be written again."""
-        rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
+        rows = [row for row in self.read_metrics() if self._step_of(row) <= step]
         self._rewrite(rows)
-        self._last_step = int(rows[-1]["step"]) if rows else None
+        self._last_step = self._step_of(rows[-1]) if rows else None
+
+    def _step_of(self, row: Mapping[str, str]) -> int:
+        step = row.get("step", "")
+        if not step.isdecimal():
+            raise UserError(
+                f"{self.path / METRICS} has a row whose step is {step!r}, where a whole number "
+                "belongs: mend that row, or take it out."
+            )
+        return int(step)
 
     def save_model(self, model: Any, facts: Mapping[str, Any]) -> None:
         """Write into model/ what `model.save_pretrained` writes, the weights last, and what one
@@ -212,6 +233,26 @@ class RunFolder:
         replace_text(self.path / METRICS, text.getvalue())
 
 
+def read_json(path: Path, kind: type[T]) -> T:
+    """What a JSON file holds that a run writes anew; nothing where there is none.
+
+    Raises:
+        UserError: it is no JSON, or of another kind.
+    """
+    if not path.exists():
+        return kind()
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}): {_REMOVE}") from error
+    if not isinstance(content, kind):
+        raise UserError(f"{path} holds something else than a run writes there: {_REMOVE}")
+    return content
+
+
+_REMOVE = "remove it, and it is written anew."
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """What a run's config.yaml holds: the key `task`, then the settings.
 
@@ -231,6 +272,16 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} should hold one setting per line, as `steps: 100`.")
     return content
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or nothing but what one that was killed at once leaves."""
+    if (path / CONFIG).exists():
+        return "task" in read_config(path)
+    return all(
+        file.name in (LOCK, "samples", "checkpoints") or file.match(f".{CONFIG}*.partial")
+        for file in path.iterdir()
+    )
 
 
 def _spelled(value: float) -> str:

@@ -1,6 +1,5 @@
 """One command's work on a run: what happens around the steps."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from visarch.training.resume import (
     last_checkpoint,
     settled_steps,
 )
-from visarch.training.runfolder import EVALUATION, RunFolder
+from visarch.training.runfolder import EVALUATION, MODEL, MODEL_FILES, RunFolder, read_json
 from visarch.training.stop import StopRequest
 from visarch.training.tracking import begin_tracking, track_pictures
 from visarch.training.trainer import Trainer
@@ -341,16 +340,17 @@ class Session:
             )
 
     def _finished(self) -> dict[str, Any] | None:
-        """What evaluation.json holds, if it is that of the finished run."""
+        """What evaluation.json holds, if it is that of the finished run and its model is there."""
         if self.trainer.num_steps != self.trainer.total_steps:
             return None
-        path = self.path / EVALUATION
-        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        if not all((self.path / MODEL / name).is_file() for name in MODEL_FILES):
+            return None  # somebody has removed what the checkpoint still holds
+        found: dict[str, Any] = read_json(self.path / EVALUATION, dict)
         return found if found.get("step") == self.trainer.num_steps else None
 
     def _describe_run(self, folder: RunFolder) -> None:
         """Write settings, data and environment; the environment of every start is kept."""
-        starts = folder.read_json("environment.json") or []
+        starts: list[Any] = read_json(folder.path / "environment.json", list)
         environment = describe_environment(self.trainer.device, self.accelerator.num_processes)
         folder.write_config(self.config, self.task.name)
         folder.write_json("data.json", self.data.describe())

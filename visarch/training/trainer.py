@@ -197,11 +197,11 @@ class Trainer:
         """A copy of the averaged model whose BatchNorms hold the training set's statistics."""
         model = copy.deepcopy(self.averaged_model)
         # in the order of an epoch: a folder lists class after class, and deeper layers see other
-        # values where a batch is of one class; in nearly equal pieces: a rest of one sample would
-        # have no variance
+        # values where a batch is of one class; in nearly equal pieces of two and more: one sample
+        # of one pixel would have no variance
         count, seed = len(self.split), self.config.seed
         order = torch.arange(count) if self.split.sequential else epoch_order(seed, 0, count)
-        pieces = order.tensor_split(max(1, round(len(order) / self.config.batch_size)))
+        pieces = order.tensor_split(max(1, min(round(count / self.config.batch_size), count // 2)))
         numbers = range(len(pieces))[self.accelerator.process_index :: self._num_processes]
         batches = self._batches.each(pieces[number] for number in numbers)
         # those of a training's last step, whatever changes in its course
