@@ -17,24 +17,31 @@ def interruptible() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt as ever, but ends the process at once during an import.
 
     There, an exception may be swallowed by what Python calls back, and the command would go on; or
-    end half-loaded compiled code with an abort. Nothing has been begun yet that needs an end.
+    end half-loaded compiled code with an abort. Nothing has been begun yet that needs an end. Where
+    compiled code has put an error of its own in its place, it is raised after all.
     """
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or previous is not signal.default_int_handler:
         yield  # somebody else hears it, or nobody is to, as under nohup
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    heard = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os.write(2, b"Interrupted.\n")
+                os._exit(EXIT_CODE)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except Exception as error:
+        if heard.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, b"Interrupted.\n")
-            os._exit(EXIT_CODE)
-        frame = frame.f_back
-    raise KeyboardInterrupt
