@@ -85,7 +85,8 @@ def check_same(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
     for name in ("evaluation.json", "data.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert not _names(one) ^ _names(other), "files that are left over or missing"
+    odd = _names(one) ^ _names(other)
+    assert not odd, f"left over or missing: {odd}"
 
 
 def _names(run: Path) -> set[str]:

@@ -119,7 +119,7 @@ class RunFolder:
             self._lock, self.is_locked = _lock(path / LOCK)
             for folder in (self.samples, self.checkpoints):
                 folder.mkdir(exist_ok=True)
-            for folder in (path, self.samples, self.checkpoints):
+            for folder in (path, self.samples, self.checkpoints, self.model):
                 remove_leftovers(folder)
         self._columns = self._read_columns()
         self._last_step: float | None = None
