@@ -27,6 +27,8 @@ def told(visarch, tmp_path: Path):
     """Type a reconstruction; gives what it says as JSON."""
 
     def run(command: str) -> dict:
+        for before in tmp_path.glob("out.*"):
+            before.unlink()
         output, _ = visarch(f"reconstruct {command} --json --out {tmp_path / 'out.png'}")
         return json.loads(output)
 

@@ -47,7 +47,9 @@ def test_one_run_gets_its_report_anew(runs: Path, visarch: Visarch):
 def test_several_runs_are_put_side_by_side_here(runs: Path, visarch: Visarch):
     before = (runs / "runs" / "0001" / "report.html").read_bytes()
     output, _ = visarch("report runs/0001 runs/0002")
-    first, second = (next(line for line in output.splitlines() if n in line) for n in ("01", "02"))
+    first, second = (
+        next(line for line in output.splitlines() if n in line) for n in ("0001", "0002")
+    )
     assert "★ 1.500" in second
     assert first.count("★") == 0  # on the validation images they are equal
     assert output.endswith("Comparison: runs-compared.html\n")
