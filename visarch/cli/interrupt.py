@@ -17,8 +17,8 @@ def interruptible() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt as ever, but ends the process at once during an import.
 
     There, an exception may be swallowed by what Python calls back, and the command would go on; or
-    end half-loaded compiled code with an abort. Nothing has been begun yet that needs an end. Where
-    compiled code has put an error of its own in its place, it is raised after all.
+    end half-loaded compiled code with an abort. What is being written bears that like a kill.
+    Where compiled code has put an error of its own in its place, it is raised after all.
     """
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
