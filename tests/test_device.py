@@ -47,7 +47,7 @@ def test_an_environment_that_no_launcher_made(name, value, said, tmp_path):
         patch.dict(os.environ, {name: value}),  # which takes away what Accelerate sets there
         pytest.raises(UserError, match=rf"{said}.* It sets .*{name}"),
     ):
-        make_accelerator(config, processes(config), tmp_path, low_precision=False)
+        make_accelerator(config, processes(config), tmp_path, low_precision=False, num_samples=1)
 
 
 def test_what_the_environment_has_no_part_in_is_left_alone(monkeypatch):

@@ -6,7 +6,14 @@ from torch import nn
 
 from visarch.blocks.normalization import BatchNorm, GroupNorm
 from visarch.performance import choices
-from visarch.performance.choices import arrange, arrange_weights, memory_format, precision, threads
+from visarch.performance.choices import (
+    arrange,
+    arrange_weights,
+    compilation,
+    memory_format,
+    precision,
+    threads,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -107,6 +114,47 @@ def test_weights_on_a_cpu_stay_as_the_fused_optimizers_take_them_fastest():
 def test_what_was_chosen_comes_with_its_reason():
     value, reason = choices.Choice("bf16", "asked for")
     assert (value, reason) == ("bf16", "asked for")
+
+
+class TestCompilation:
+    @pytest.fixture(autouse=True)
+    def tools(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+        """What is installed: Triton, and a C compiler."""
+        there = {"triton": True, "gcc": True}
+        monkeypatch.delenv("CC", raising=False)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: there.get(name) or None)
+        monkeypatch.setattr("shutil.which", lambda name: there.get(name) or None)
+        return there
+
+    @pytest.mark.parametrize(
+        ("steps", "seconds", "value"),
+        [
+            (4_999, None, False),
+            (5_000, None, True),
+            (None, 599.0, False),
+            (None, 600.0, True),
+            (None, None, False),
+        ],
+    )
+    def test_a_gpu_compiles_what_runs_for_long(self, steps, seconds, value):
+        found = compilation(GPU, steps=steps, seconds=seconds)
+        assert found.value == value
+        assert ("long enough" if value else "5,000 steps or 10 minutes") in found.reason
+
+    @pytest.mark.parametrize(
+        ("missing", "words"), [("triton", "Triton is not"), ("gcc", "C compiler")]
+    )
+    def test_not_without_its_tools(self, tools: dict[str, bool], missing: str, words: str):
+        tools[missing] = False
+        found = compilation(GPU, steps=10**6, seconds=None)
+        assert not found.value
+        assert words in found.reason
+
+    @pytest.mark.parametrize("kind", ["cpu", "mps"])
+    def test_elsewhere_it_takes_a_wish(self, kind: str):
+        found = compilation(torch.device(kind), steps=10**6, seconds=None)
+        assert not found.value
+        assert kind in found.reason
 
 
 class TestThreads:

@@ -148,7 +148,7 @@ def test_only_settings_that_differ_are_told(tmp_path: Path):
     assert {name: list(values) for name, values in settings_apart(entries)} == {
         "steps": ["–", "40", "–"],
         "seed": ["1", "0", "0"],
-        "compile": ["false", "false", "true"],
+        "compile": ["–", "–", "true"],
     }
 
 

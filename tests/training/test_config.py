@@ -34,7 +34,7 @@ CONFIGS = st.builds(
     ema=st.just(0.0) | st.floats(1e-6, 0.28),
     seed=st.integers(0, 2**31),
     precision=st.sampled_from(["auto", "fp32", "bf16", "fp16"]),
-    compile=st.booleans(),
+    compile=st.none() | st.booleans(),
 )
 
 

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from visarch.performance.choices import Choice
-from visarch.training.devices import make_accelerator, precision, processes
+from visarch.training.devices import compiled, make_accelerator, precision, processes
 from visarch.training.loop import train
 from visarch.training.trainer import Trainer
 
@@ -25,14 +27,17 @@ class Colored(ToyModel):
 @pytest.mark.parametrize(("number_format", "channels_last"), [("fp32", False), ("bf16", True)])
 def test_images_come_in_the_memory_format_that_was_chosen(tmp_path, number_format, channels_last):
     config = settings(tmp_path, precision=number_format)
-    accelerator = make_accelerator(config, processes(config), tmp_path, low_precision=False)
+    accelerator = make_accelerator(
+        config, processes(config), tmp_path, low_precision=False, num_samples=20
+    )
     split = ToySplit("train", torch.rand(20, 3, 4, 4), [str(number) for number in range(20)])
     trainer = Trainer(ToyTask(), Colored(), split, config, accelerator)
     for _ in range(2):
         trainer.step()
     assert trainer.model.laid_out == channels_last
     assert all(parameter.is_contiguous() for parameter in trainer.model.parameters())
-    assert [what for what, _, _ in trainer.reasons] == ["precision", "memory format", "threads"]
+    chosen = ["precision", "memory format", "compilation", "threads"]
+    assert [what for what, _, _ in trainer.reasons] == chosen
 
 
 @pytest.mark.parametrize("low_precision", [True, False])
@@ -57,3 +62,27 @@ def test_what_was_chosen_is_said_with_the_reason(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "precision: fp32 (this task trains in full precision on a CPU)" in told
     assert "memory format: contiguous (the most exact on a CPU in fp32)" in told
+    assert "compilation: no (it is the default on CUDA GPUs alone, not on cpu)" in told
+
+
+@pytest.mark.parametrize(
+    ("length", "steps", "seconds"),
+    [({"steps": 70}, 70, None), ({"epochs": 3}, 15, None), ({"time": "2m"}, None, 120.0)],
+)
+def test_the_length_of_a_run_decides_on_compilation_unless_the_settings_do(
+    tmp_path, monkeypatch, length, steps, seconds
+):
+    asked = []
+
+    def compilation(device, *, steps, seconds):
+        asked.append((steps, seconds))
+        return Choice(True, "pretended")
+
+    monkeypatch.setattr("visarch.performance.choices.compilation", compilation)
+    config = settings(tmp_path, batch_size=4, **{"steps": None, **length})
+    assert compiled(config, torch.device("cpu"), 20) == (True, "pretended")
+    assert asked == [(steps, seconds)]
+    for choice in (True, False):
+        said = compiled(replace(config, compile=choice), torch.device("cpu"), 20)
+        assert said == (choice, "asked for")
+    assert len(asked) == 1

@@ -158,7 +158,9 @@ def run(out: Path, task: ToyTask | None = None, **changes: object) -> Result:
 def toy_trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Trainer:
     """A trainer without a loop around it."""
     config = settings(out, **changes)
-    accelerator = make_accelerator(config, processes(config), out, low_precision=False)
+    accelerator = make_accelerator(
+        config, processes(config), out, low_precision=False, num_samples=1
+    )
     data = toy_data().splits["train"]
     return Trainer(task or ToyTask(), toy_model(), data, config, accelerator)
 

@@ -62,7 +62,11 @@ def _race(config: TrainConfig, task: Task, model: nn.Module, data: Data, stack: 
     def ours() -> Work:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         accelerator = make_accelerator(
-            config, processes(config), folder, low_precision=task.low_precision
+            config,
+            processes(config),
+            folder,
+            low_precision=task.low_precision,
+            num_samples=len(train),
         )
         stack.callback(accelerator.end_training)
         own = copy.deepcopy(model)

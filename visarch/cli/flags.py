@@ -160,7 +160,7 @@ def _flags(verb: type) -> dict[str, Any]:
                 mark.name for mark in marks if getattr(mark, "name", None)
             ]  # --from is a keyword
             name = (own or [field.name])[0].replace("_", "-")
-            names = [f"--{name}", f"--no-{name}"] if hint is bool else [f"--{name}"]
+            names = [f"--{name}", f"--no-{name}"] if _is_switch(hint) else [f"--{name}"]
             names += [alias for mark in marks for alias in getattr(mark, "aliases", None) or ()]
             found |= dict.fromkeys(names, hint)
     return found
@@ -175,7 +175,7 @@ def _check_values(arguments: Sequence[str], flags: Mapping[str, Any]) -> None:
     for position, argument in enumerate(arguments, start=1):
         name, equals, value = argument.partition("=")
         name = name.replace("_", "-")
-        if name not in flags or flags[name] is bool:
+        if name not in flags or _is_switch(flags[name]):
             continue
         following = [value] if equals else list(arguments[position:])
         end = (i for i, text in enumerate(following) if text.startswith("--") or text in flags)
@@ -190,6 +190,11 @@ def _check_values(arguments: Sequence[str], flags: Mapping[str, Any]) -> None:
                 raise UserError(f"{name} is {text!r}; it must be{_expected(kind, ' ')}.")
             if kind is int and abs(int(text)) > LARGEST_INTEGER:
                 raise UserError(f"{name} is {text}; no number can be above {LARGEST_INTEGER}.")
+
+
+def _is_switch(hint: Any) -> bool:
+    """Whether a flag takes no value: it is given, or given with ``no-`` before its name."""
+    return _kind(hint) == (bool, False)
 
 
 def _kind(hint: Any) -> tuple[Any, bool]:

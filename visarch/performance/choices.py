@@ -1,8 +1,10 @@
 """Which number format, memory format and number of threads are fastest here, with the reasons."""
 
+import importlib.util
 import math
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -15,6 +17,8 @@ Value = TypeVar("Value")
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_MANY_STEPS, _LONG = 5_000, 600.0
+"""A run of so many steps, or seconds, is long."""
 _UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}
 
 
@@ -45,6 +49,26 @@ def precision(device: torch.device, *, low_precision: bool) -> Choice[str]:
     if units:
         return Choice("bf16", f"this processor has units for it ({' and '.join(units)})")
     return Choice("fp32", f"this processor ({platform.machine()}) has no units for bf16")
+
+
+def compilation(device: torch.device, *, steps: int | None, seconds: float | None) -> Choice[bool]:
+    """Whether torch.compile pays: what it takes at first, minutes for a large network, later steps
+    give back on a GPU where there are many of them.
+
+    Args:
+        device: where to compute.
+        steps: how many steps are planned, if that is known.
+        seconds: else how long they may take.
+    """
+    if device.type != "cuda":
+        return Choice(False, f"it is the default on CUDA GPUs alone, not on {device.type}")
+    if importlib.util.find_spec("triton") is None:
+        return Choice(False, "Triton is not installed")
+    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        return Choice(False, "Triton needs a C compiler, and there is none")
+    if (steps or 0) >= _MANY_STEPS or (seconds or 0) >= _LONG:
+        return Choice(True, "the run is long enough to pay for it")
+    return Choice(False, f"it pays from {_MANY_STEPS:,} steps or {_LONG / 60:g} minutes on")
 
 
 def threads() -> Choice[int]:

@@ -17,9 +17,11 @@ from visarch.device import as_launched, find_device
 from visarch.errors import UserError
 from visarch.performance import choices
 from visarch.performance.choices import Choice
-from visarch.training.config import TrainConfig
+from visarch.training.config import TrainConfig, seconds_of
+from visarch.training.length import planned_steps
 from visarch.training.sharding import is_sharded_launch
 
+_COMPILER = "inductor"
 _FORMATS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -84,7 +86,12 @@ def check_devices(config: TrainConfig, state: PartialState) -> None:
 
 
 def make_accelerator(
-    config: TrainConfig, state: PartialState, folder: Path, *, low_precision: bool
+    config: TrainConfig,
+    state: PartialState,
+    folder: Path,
+    *,
+    low_precision: bool,
+    num_samples: int,
 ) -> Accelerator:
     """Accelerate's handle on device, precision, compilation, processes and trackers.
 
@@ -93,13 +100,14 @@ def make_accelerator(
         state: this process's place among the others.
         folder: where a tracker may write.
         low_precision: what the task says of it.
+        num_samples: how many images there are to learn from.
     """
     sharding = _sharding() if is_sharded_launch() and state.num_processes > 1 else None
     with as_launched():
         accelerator = Accelerator(
             cpu=state.device.type == "cpu",
             mixed_precision=_FORMATS[precision(config, state.device, low_precision).value],
-            dynamo_backend="inductor" if config.compile else "no",
+            dynamo_backend=_COMPILER if compiled(config, state.device, num_samples).value else "no",
             log_with=None if config.track == "none" else config.track,
             project_dir=folder,
             fsdp_plugin=sharding,
@@ -138,3 +146,14 @@ def precision(config: TrainConfig, device: torch.device, low_precision: bool) ->
     if config.precision != "auto":
         return Choice(config.precision, "asked for")
     return choices.precision(device, low_precision=low_precision)
+
+
+def compiled(config: TrainConfig, device: torch.device, num_samples: int) -> Choice[bool]:
+    """Whether to compile, and why: what was asked for, else what pays on this device."""
+    if config.compile is not None:
+        return Choice(config.compile, "asked for")
+    if is_sharded_launch():
+        return Choice(False, "it was not tried with FSDP")
+    seconds = seconds_of(config.time) if config.time else None
+    steps = planned_steps(config, num_samples) if config.steps or config.epochs else None
+    return choices.compilation(device, steps=steps, seconds=seconds)

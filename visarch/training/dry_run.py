@@ -40,7 +40,13 @@ def dry_run(task: Task, model: nn.Module, data: Data, config: TrainConfig) -> in
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         untracked = dataclasses.replace(config, track="none")  # which may not even be installed
-        accelerator = make_accelerator(untracked, state, folder, low_precision=task.low_precision)
+        accelerator = make_accelerator(
+            untracked,
+            state,
+            folder,
+            low_precision=task.low_precision,
+            num_samples=len(data.splits["train"]),
+        )
         stack.callback(accelerator.end_training)
         trainer = Trainer(task, model, data.splits["train"], config, accelerator)
         stack.callback(trainer.release)

@@ -54,7 +54,13 @@ def train(
             path, folder = _open_folder(config, task, state)
         if folder:
             stack.callback(folder.close)
-        accelerator = make_accelerator(config, state, path, low_precision=task.low_precision)
+        accelerator = make_accelerator(
+            config,
+            state,
+            path,
+            low_precision=task.low_precision,
+            num_samples=len(data.splits["train"]),
+        )
         stack.callback(accelerator.end_training)
         with explained(path):
             trainer = Trainer(task, model, data.splits["train"], config, accelerator)

@@ -24,7 +24,7 @@ from visarch.training.checkpoint import (
     optimizer_tensors,
 )
 from visarch.training.config import TrainConfig
-from visarch.training.devices import precision
+from visarch.training.devices import compiled, precision
 from visarch.training.ema import PowerEma
 from visarch.training.guard import BufferSnapshot, Guard, diagnose
 from visarch.training.metrics import Window
@@ -82,6 +82,8 @@ class Trainer:
         """The number format, and why."""
         self.memory_format = memory_format(model, accelerator.device, self.precision.value)
         """The memory format, and why."""
+        self.compiled = compiled(config, accelerator.device, len(split))
+        """Whether torch.compile is used, and why."""
         self.threads: Choice[int] | None = None
         """How many compute on a CPU, and why."""
         if accelerator.device.type == "cpu":
@@ -95,7 +97,7 @@ class Trainer:
             share_batch(self.model)
         self._plain_objective = Objective(task, self.model)
         # for nothing but autocast Accelerate would load torch's sharded tensors, and sympy for them
-        alone = accelerator.num_processes == 1 and not config.compile
+        alone = accelerator.num_processes == 1 and not self.compiled.value
         if accelerator.is_fsdp2 or alone:  # elsewhere Accelerate does that
             autocast = accelerator.autocast()
             self._plain_objective.forward = autocast(self._plain_objective.forward)  # type: ignore[method-assign]
@@ -130,6 +132,7 @@ class Trainer:
         reasons = [
             ("precision", *self.precision),
             ("memory format", memory_format, self.memory_format.reason),
+            ("compilation", "yes" if self.compiled.value else "no", self.compiled.reason),
         ]
         if self.threads is not None:
             reasons.append(("threads", str(self.threads.value), self.threads.reason))
