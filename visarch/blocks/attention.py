@@ -82,9 +82,14 @@ class Attn(nn.Module):
         projected = projected.unflatten(2, (3, self.num_heads, self.head_dim))
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (b, K, n, d)
 
-        attended = functional.scaled_dot_product_attention(query, key, value)
+        attended = self.attend(query, key, value)
         attended = attended.transpose(1, 2).flatten(2)  # (b, n, Kd)
         return self.output(attended).transpose(1, 2).reshape(x.shape)
+
+    @staticmethod
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """:func:`attention` of each image and head, (b, K, n, d), in torch's fused kernel."""
+        return functional.scaled_dot_product_attention(query, key, value)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, num_heads={self.num_heads}, head_dim={self.head_dim}"

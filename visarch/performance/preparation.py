@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from visarch.blocks.attention import Attn
 from visarch.blocks.convolution import Conv, SameConv
 from visarch.blocks.residual import BottleneckBlock, ResidualBlock
 from visarch.models.resnet import ResNet
@@ -18,9 +19,11 @@ from visarch.performance.in_place import FastBottleneckBlock, FastResidualBlock
 from visarch.performance.inference import ENTRANCES, optimize_for_inference
 from visarch.performance.memory import keep_freed_memory
 from visarch.performance.outputs import map_tensors
+from visarch.performance.small_attention import FastAttn
 from visarch.performance.small_maps import FastConv, FastSameConv
 
 _ON_CPU: dict[type[nn.Module], type[nn.Module]] = {
+    Attn: FastAttn,
     Conv: FastConv,
     SameConv: FastSameConv,
     nn.Dropout: FastDropout,
