@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 import visarch
 from visarch import Denoiser, GaussianVAE, ResNet, ResNetConfig, UNet, UNetConfig, VAEConfig
 from visarch.errors import UserError
+from visarch.hub import load_beside
 
 UNET = UNetConfig(widths=(4, 4), attends=(False, True), num_groups=2, context_dim=16)
 MODELS = {
@@ -84,6 +88,46 @@ def test_a_hub_id_out_of_reach(source: str, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"no folder {source} here, and the hub.*within reach"):
         visarch.load(source)
+
+
+class TestWhatLiesBesideAModel:
+    def test_in_a_folder(self, model: ResNet, tmp_path: Path):
+        model.save_pretrained(tmp_path / "run" / "model")
+        assert load_beside(tmp_path / "run", "task.json") == {}
+        (tmp_path / "run" / "model" / "task.json").write_text('{"classes": ["a"]}')
+        for source in (tmp_path / "run", tmp_path / "run" / "model"):
+            assert load_beside(source, "task.json") == {"classes": ["a"]}
+
+    def test_on_the_hub(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "task.json").write_text('{"classes": ["a"]}')
+        monkeypatch.setattr("visarch.hub.hf_hub_download", lambda model, name: tmp_path / name)
+        assert load_beside("somebody/model", "task.json") == {"classes": ["a"]}
+
+    @pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+    def test_a_model_that_is_known_to_have_nothing_there(self, monkeypatch, offline: bool):
+        """Online the hub says so; without it, what is kept here of the last time it did."""
+
+        def hf_hub_download(model: str, name: str) -> str:
+            if offline:
+                raise LocalEntryNotFoundError("no connection")
+            raise RemoteEntryNotFoundError("404", response=Mock())
+
+        monkeypatch.setattr("visarch.hub.hf_hub_download", hf_hub_download)
+        known = huggingface_hub._CACHED_NO_EXIST
+        monkeypatch.setattr("visarch.hub.try_to_load_from_cache", lambda model, name: known)
+        assert load_beside("somebody/model", "task.json") == {}
+
+    def test_a_hub_that_does_not_answer_is_not_taken_for_an_empty_one(self, monkeypatch):
+        def hf_hub_download(model: str, name: str) -> str:
+            raise LocalEntryNotFoundError("no connection")
+
+        monkeypatch.setattr("visarch.hub.hf_hub_download", hf_hub_download)
+        with pytest.raises(UserError, match=r"somebody/model.*within reach"):
+            load_beside("somebody/model", "task.json")
+
+    def test_no_folder(self):
+        with pytest.raises(UserError, match="no run folder or model folder none"):
+            load_beside("none", "task.json")
 
 
 @pytest.mark.parametrize("source", ["none", "a/b/c", "/nowhere/at all"])

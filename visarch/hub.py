@@ -5,8 +5,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+)
 from safetensors import SafetensorError
 from torch import nn
 
@@ -31,17 +36,15 @@ def load(source: str | Path) -> nn.Module:
     Raises:
         UserError: if there is no model at ``source``, or none that this package knows.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        if (folder / "model" / CONFIG_FILE).is_file():
-            folder = folder / "model"
+    folder = _folder_of(source)
+    if folder is None:
+        config_file = _from_hub(str(source), CONFIG_FILE)
+        if config_file is None:
+            raise UserError(f"{source} on the hub holds no {CONFIG_FILE}: it is no model's folder.")
+    else:
         config_file = folder / CONFIG_FILE
         if not config_file.is_file():
             raise UserError(_why_no_model(folder))
-    elif isinstance(source, str) and source.count("/") == 1 and not folder.parent.is_dir():
-        config_file = _config_from_hub(source)
-    else:
-        raise UserError(f"There is no run folder or model folder {source}.")
 
     try:
         architecture = json.loads(config_file.read_text("utf-8")).get("architecture")
@@ -52,7 +55,7 @@ def load(source: str | Path) -> nn.Module:
             f"{config_file} names the architecture {architecture!r}: this version of visarch knows "
             f"{', '.join(_ARCHITECTURES)}."
         )
-    name = str(folder if folder.is_dir() else source)
+    name = str(folder or source)
     try:
         return _ARCHITECTURES[architecture].from_pretrained(name)  # type: ignore[return-value]
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -65,20 +68,12 @@ def load_beside(source: str | Path, name: str) -> dict[str, Any]:
     no such file.
 
     Raises:
-        UserError: it is there and holds no JSON object.
+        UserError: it is there and holds no JSON object, or the hub is not within reach.
     """
-    folder = Path(source)
-    if (folder / "model" / CONFIG_FILE).is_file():
-        folder = folder / "model"
-    if folder.is_dir():
-        file = folder / name
-        if not file.is_file():
-            return {}
-    else:
-        try:
-            file = Path(hf_hub_download(str(source), name))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
-            return {}
+    folder = _folder_of(source)
+    file = _from_hub(str(source), name) if folder is None else folder / name
+    if file is None or not file.is_file():
+        return {}
     try:
         content = json.loads(file.read_text("utf-8"))
     except ValueError as error:
@@ -88,12 +83,39 @@ def load_beside(source: str | Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _config_from_hub(name: str) -> Path:
+def _folder_of(source: str | Path) -> Path | None:
+    """The folder that holds the model; None for one on the hub.
+
+    Raises:
+        UserError: it is neither a folder nor called like something on the hub.
+    """
+    folder = Path(source)
+    if (folder / "model" / CONFIG_FILE).is_file():
+        return folder / "model"
+    if folder.is_dir():
+        return folder
+    if isinstance(source, str) and source.count("/") == 1 and not folder.parent.is_dir():
+        return None
+    raise UserError(f"There is no run folder or model folder {source}.")
+
+
+def _from_hub(model: str, name: str) -> Path | None:
+    """A file of a model on the hub; None where the model is there and has no such file.
+
+    Raises:
+        UserError: the model is not there, or the hub is not within reach.
+    """
     try:
-        return Path(hf_hub_download(name, CONFIG_FILE))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return Path(hf_hub_download(model, name))
+    except RemoteEntryNotFoundError:
+        return None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        offline = isinstance(error, LocalEntryNotFoundError)
+        # what is kept here of the hub remembers which files were not there
+        if offline and try_to_load_from_cache(model, name) is _CACHED_NO_EXIST:
+            return None
         raise UserError(
-            f"There is no folder {name} here, and the hub has no model of that name within reach "
+            f"There is no folder {model} here, and the hub has no model of that name within reach "
             f"({type(error).__name__})."
         ) from error
 
