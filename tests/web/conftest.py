@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.hostile.page.served import Served, served
 from visarch.cli import main
 
 _FLAGS = {
@@ -51,52 +49,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(*trained, folder / "images")
 
 
-class Served(NamedTuple):
-    """A page that is being shown."""
-
-    address: str
-    process: subprocess.Popen[str]
-    folder: Path
-    """Where its home, its working directory (`here`) and its temporary files are."""
-
-
-@contextlib.contextmanager
-def shown(folder: Path, *sources: Path) -> Iterator[Served]:
-    """`visarch web` on these runs, in a process of its own."""
-    for name in ("home", "here", "tmp"):
-        (folder / name).mkdir()
-    environment = {
-        **os.environ,
-        "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "tmp"),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    for proxy in ("http_proxy", "https_proxy", "all_proxy"):
-        environment |= {proxy: "", proxy.upper(): ""}
-    command = [sys.executable, "-m", "visarch", "web", *map(str, sources), "--port", "0"]
-    with (folder / "stderr").open("w") as complaints:
-        process = subprocess.Popen(
-            [*command, "--device", "cpu"],
-            cwd=folder / "here",
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-        )
-    with process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("The page is at http"), (folder / "stderr").read_text()
-        try:
-            yield Served(line.split()[4], process, folder)
-        finally:
-            process.terminate()
-
-
 @pytest.fixture
 def show() -> Callable[..., contextlib.AbstractContextManager[Served]]:
     """Show runs for as long as one likes."""
-    return shown
+    return served
 
 
 @pytest.fixture(scope="session")
@@ -104,5 +60,5 @@ def page(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     """The page of all three runs."""
     pytest.importorskip("gradio", reason="the page needs visarch[web]")
     folder = tmp_path_factory.mktemp("page")
-    with shown(folder, runs.classifier, runs.vae, runs.diffusion) as served:
-        yield served
+    with served(folder, runs.classifier, runs.vae, runs.diffusion) as shown:
+        yield shown
