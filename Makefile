@@ -34,7 +34,7 @@ docs: .venv/installed-docs  ## build the documentation into site/, links checked
 
 audit: .venv/installed-dev  ## look up known flaws of what is installed (needs a network)
 	@$(INSTALL) pip-audit
-	@$(BIN)/pip-audit --skip-editable
+	@.ci/audit $(BIN)/pip-audit
 
 clean:  ## remove .venv and caches; runs/ stays
 	@rm -rf .venv site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
