@@ -1,13 +1,13 @@
 """Whether what makes training fast changes how it goes: loss curves beside plain eager fp32.
 
-    python benchmarks/loss_curves.py DATA [STEPS]
+    python benchmarks/loss_curves.py DATA STEPS [NETWORK …]
 
-trains the three networks of the notes, each twice from the same weights, on the same batches and
-noise: as ``visarch.prepare`` makes it, and as it is, in fp32. It writes the mean losses of windows
-of 50 steps and their ratios to ``benchmarks/results/loss-curves.json``. To be reached: every ratio
-within 1 % of 1. Where one is not, the network is trained once more in plain fp32 from weights that
-differ in their last digits, which tells how much of it is chaos. Without dropout, whose masks the
-two would draw differently.
+trains the networks of the notes (VAE, ResNet-50, U-Net: all or those named), each twice from the
+same weights, on the same batches and noise: as ``visarch.prepare`` makes it, and as it is, in fp32.
+It writes the mean losses of windows of 50 steps and their ratios to
+``benchmarks/results/loss-curves.json``. To be reached: every ratio within 1 % of 1. Where one is
+not, the network is trained once more in plain fp32 from weights that differ in their last digits,
+which tells how much of it is chaos. Without dropout, whose masks the two would draw differently.
 """
 
 import json
@@ -42,6 +42,7 @@ Candidate = tuple[str, TrainConfig, Task, nn.Module]
 def candidates(data: Data) -> Iterator[Candidate]:
     """The networks with what they learn by."""
     assert data.classes is not None
+    torch.manual_seed(0)
     vae = VAETrainConfig(data="", batch_size=64, device="cpu")
     yield "VAE", vae, VAETask(vae, data.levels), GaussianVAE(VAEConfig(image_shape=data.shape))
 
@@ -100,14 +101,19 @@ def nudge(model: nn.Module) -> nn.Module:
 
 
 def main() -> None:
-    source, steps = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 300
+    source, steps, wanted = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     data = open_data(source)
-    torch.manual_seed(0)
-    found = {}
+    environment = describe_environment(torch.device("cpu"), 1)
+    found = json.loads(RESULTS.read_text("utf-8"))
     for candidate in candidates(data):
+        if wanted and candidate[0] not in wanted:
+            continue
         plain = curve(candidate, data, steps, lambda model: model)
         fast = curve(candidate, data, steps, prepare)
         found[candidate[0]] = {
+            "command": f"python benchmarks/loss_curves.py {Path(source).name} {steps}",
+            "environment": {key: environment[key] for key in ENVIRONMENT if key in environment},
+            "window": WINDOW,
             "batch_size": candidate[1].batch_size,
             "plain": plain,
             "fast": fast,
@@ -117,14 +123,7 @@ def main() -> None:
             nudged = curve(candidate, data, steps, nudge)
             found[candidate[0]] |= {"nudged": nudged, "chaos": farthest(nudged, plain)}
         print(candidate[0], found[candidate[0]], flush=True)
-    environment = describe_environment(torch.device("cpu"), 1)
-    record = {
-        "command": f"python benchmarks/loss_curves.py {Path(source).name} {steps}",
-        "environment": {key: environment[key] for key in ENVIRONMENT if key in environment},
-        "window": WINDOW,
-        "networks": found,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

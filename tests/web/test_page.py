@@ -185,6 +185,7 @@ def test_an_image_is_encoded_moved_and_led_to_another(visit: Visit):
     panel.get_by_role("button", name="Take a held-out image").click()
     visit.shot(panel, "Image, and its reconstruction")
     sliders = panel.locator('input[type="range"]:visible')
+    sliders.nth(8).wait_for()
     assert sliders.count() == 8 + 1  # and the one that says how many samples to draw
     decoded = visit.shot(panel, "g(z)").get_attribute("src")
     sliders.first.focus()
@@ -273,7 +274,9 @@ def test_a_full_queue_is_told_of_and_empties(visit: Visit, page: Any):
 
 def test_one_looks_inside(visit: Visit):
     panel = visit.open("Look inside")
-    assert panel.locator(".drawing svg").count() == 2
+    drawings = panel.locator(".drawing svg")
+    drawings.nth(1).wait_for()
+    assert drawings.count() == 2
     panel.get_by_role("button", name="Take a held-out image").click()
     visit.shot(panel, "Feature maps")
     panel.get_by_label("Step").click()
