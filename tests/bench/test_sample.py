@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from visarch.bench.peers import labml
-from visarch.bench.sample import _as_epsilon
+from visarch.bench.sample import Distance, _as_epsilon, is_farther
 from visarch.inference.recipe import Condition, Recipe
 from visarch.objectives.diffusion import target
 
@@ -36,3 +36,17 @@ def test_whatever_it_predicts_is_the_noise_at_labmls_times(prediction, schedule)
     x_t = labml.diffusion(None).q_sample(x, t, noise)
     epsilon = _as_epsilon(Knows(recipe, x), recipe, Condition())
     torch.testing.assert_close(epsilon(x_t, t), noise, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((0.52, 0.0), (0.5, 0.0), False),  # within 5 %
+        ((0.53, 0.0), (0.5, 0.0), True),
+        ((0.53, 0.03), (0.5, 0.03), False),  # chance explains as much
+        ((0.65, 0.03), (0.5, 0.03), True),
+        ((0.40, 0.0), (0.5, 0.0), False),
+    ],
+)
+def test_few_steps_are_worse_where_chance_does_not_explain_it(ours, theirs, expected):
+    assert is_farther(Distance(*ours), Distance(*theirs)) == expected

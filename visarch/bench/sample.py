@@ -1,8 +1,9 @@
 """64 images from a diffusion model, beside labml.ai's sampler of 1,000 steps."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -194,7 +195,7 @@ def _as_near(
     """That our images are as near to real ones as theirs, by the Fréchet distance.
 
     Raises:
-        UserError: they are not.
+        UserError: they are not, by more than chance explains.
     """
     real, distances = network.embed(split), []
     for images in (ours, theirs):
@@ -207,15 +208,32 @@ def _as_near(
             split=split.name,
             generator=torch.Generator().manual_seed(derive_seed("halves", run.seed)),
         )
-        distances.append(measured.frechet)
-    worse = distances[0] / distances[1] - 1
+        distances.append(Distance(measured.frechet, float(measured.halves["FD"].std())))
     what = (
-        f"FD of {len(ours)} images each in the features of {network.name}: {distances[0]:.4g} of "
-        f"ours, {distances[1]:.4g} of theirs"
+        f"FD of {len(ours)} images each in the features of {network.name}: {distances[0]} of ours, "
+        f"{distances[1]} of theirs (± standard error)"
     )
-    if worse > _MARGIN:
+    if is_farther(*distances):
         raise UserError(
             f"{what}. Few steps are not as good as many with this network: more than "
             f"{_MARGIN:.0%} worse, so that their times do not compare."
         )
-    return Agreement(what, worse, _MARGIN)
+    return Agreement(what, distances[0].value / distances[1].value - 1, _MARGIN)
+
+
+class Distance(NamedTuple):
+    """A Fréchet distance and its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.error:.2g}"
+
+
+def is_farther(ours: Distance, theirs: Distance) -> bool:
+    """Whether ours exceeds theirs by more than the margin, and by more than two standard errors of
+    what is beyond it: a distance on a thousand images is known to a tenth of itself or so."""
+    allowed = 1 + _MARGIN
+    beyond = ours.value - allowed * theirs.value
+    return beyond > 2 * math.hypot(ours.error, allowed * theirs.error)
