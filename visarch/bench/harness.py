@@ -155,7 +155,7 @@ def run(
 
     A round is a turn for each contender and a second one for ours, in an order that is reversed
     from round to round. Where a turn has several calls, one before them is not timed: it finds what
-    another has left, its data in the caches and its threads that still look for work.
+    another has left, as its data in the caches.
 
     Args:
         race: what to run.

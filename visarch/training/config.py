@@ -108,8 +108,8 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the heavy operations; auto takes bf16 on GPUs that have it, else fp32."""
     compile: bool | None = None
-    """Compile the model with torch.compile: slow first step, faster later ones. By default on GPUs,
-    where the run is long enough to pay."""
+    """Compile the model with torch.compile: slow first step, faster later ones. By default on CUDA
+    GPUs, where the run is long enough to pay."""
 
     log_every: int = 10
     """Steps from one row of metrics.csv to the next; a row holds the means over these steps."""
